@@ -1,0 +1,3 @@
+// Fused optimizer updates over flat buffers.
+#pragma once
+#include <stddef.h>
