@@ -41,7 +41,8 @@ let package = Package(
         native("CTurboJPEG", pkgConfig: "libturbojpeg", apt: "libturbojpeg0-dev"),
         native("CPNG", pkgConfig: "libpng", apt: "libpng-dev"),
         native("CZlib", pkgConfig: "zlib", apt: "zlib1g-dev"),
-        .target(name: "CKernels", path: "Sources/Native/CKernels"),
+        .target(
+            name: "CKernels", path: "Sources/Native/CKernels", linkerSettings: [.linkedLibrary("gomp")]),
 
         // The house, from the ground up.
         .target(name: "Collectives"),

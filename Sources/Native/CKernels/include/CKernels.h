@@ -3,4 +3,13 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include "CKernels_threads.h"
+#include "CKernels_layers.h"
 #include "CKernels_optimizers.h"
+
+// Compiles a function three times; the best one for the processor is chosen when the program is loaded.
+#if defined(__x86_64__)
+#define GRAFT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
+#else
+#define GRAFT_CLONES
+#endif

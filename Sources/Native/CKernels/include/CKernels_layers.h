@@ -1,0 +1,4 @@
+// Kernels of layers over activation tensors.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>

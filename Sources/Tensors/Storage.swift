@@ -1,0 +1,106 @@
+import Foundation
+
+/// A block of 64-byte-aligned memory from the pool, given back when nobody holds it any more.
+///
+/// A storage never changes after it has been filled, except through `Tensor.mutateScalars`, which
+/// copies where somebody else holds the storage too.
+package final class Storage: @unchecked Sendable {
+    package let pointer: UnsafeMutableRawPointer
+    package let byteCount: Int
+    package let elementType: ElementType
+
+    /// Reordered copies for the layouts that constant convolution weights are used in. Emptied
+    /// whenever the values change.
+    var reordered: [(layout: OpaqueLayout, storage: Storage)] = []
+
+    /// Takes uninitialised memory from the pool.
+    package init(byteCount: Int, elementType: ElementType = .float32) {
+        self.byteCount = byteCount
+        self.elementType = elementType
+        pointer = StoragePool.shared.take(byteCount)
+    }
+
+    deinit { StoragePool.shared.giveBack(pointer, byteCount) }
+
+    var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
+    var integers: UnsafeMutablePointer<Int32> { pointer.assumingMemoryBound(to: Int32.self) }
+}
+
+/// Keeps freed blocks for reuse, so that a training step asks the system for memory only in its
+/// first few rounds. Safe to use from any thread.
+public final class StoragePool: @unchecked Sendable {
+    /// The pool all tensors draw from.
+    public static let shared = StoragePool()
+
+    /// What the pool has done so far, in bytes and counts.
+    public struct Statistics: Sendable {
+        /// Bytes in tensors now.
+        public var bytesInUse = 0
+        /// The most bytes that were ever in tensors at one time: the high-water mark.
+        public var highWaterMark = 0
+        /// Bytes held from the system, in use or kept for reuse.
+        public var bytesHeld = 0
+        /// How often memory was asked from the system.
+        public var systemAllocations = 0
+    }
+
+    private let lock = NSLock()
+    private var free: [Int: [UnsafeMutableRawPointer]] = [:]
+    private var counts = Statistics()
+
+    /// A snapshot of the counters.
+    public var statistics: Statistics { lock.withLock { counts } }
+
+    /// Starts a new high-water mark at the present use.
+    public func resetHighWaterMark() {
+        lock.withLock { counts.highWaterMark = counts.bytesInUse }
+    }
+
+    /// Returns the blocks kept for reuse to the system.
+    public func trim() {
+        lock.withLock {
+            for (size, blocks) in free {
+                counts.bytesHeld -= size * blocks.count
+                for block in blocks { Foundation.free(block) }
+            }
+            free = [:]
+        }
+    }
+
+    /// Sizes are rounded up so that tensors of nearly equal size share blocks: to 64 bytes when
+    /// small, to an eighth of the next lower power of two when large.
+    static func blockSize(_ byteCount: Int) -> Int {
+        let small = max(64, (byteCount + 63) & ~63)
+        guard small > 4096 else { return small }
+        let step = 1 << (Int.bitWidth - small.leadingZeroBitCount - 4)
+        return (small + step - 1) & ~(step - 1)
+    }
+
+    func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
+        let size = Self.blockSize(byteCount)
+        lock.lock()
+        counts.bytesInUse += size
+        counts.highWaterMark = max(counts.highWaterMark, counts.bytesInUse)
+        if let block = free[size]?.popLast() {
+            lock.unlock()
+            return block
+        }
+        counts.bytesHeld += size
+        counts.systemAllocations += 1
+        lock.unlock()
+        var block: UnsafeMutableRawPointer?
+        // Large blocks start at a page, so that the system can back them with huge pages.
+        guard posix_memalign(&block, size >= 1 << 21 ? 4096 : 64, size) == 0, let block else {
+            fatalError("out of memory: a tensor of \(byteCount) bytes does not fit")
+        }
+        return block
+    }
+
+    func giveBack(_ block: UnsafeMutableRawPointer, _ byteCount: Int) {
+        let size = Self.blockSize(byteCount)
+        lock.withLock {
+            counts.bytesInUse -= size
+            free[size, default: []].append(block)
+        }
+    }
+}

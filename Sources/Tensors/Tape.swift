@@ -1,0 +1,226 @@
+/// Names a leaf of the tape: a parameter, or any tensor made with `Tensor.variable`.
+public struct VariableID: Hashable, Sendable {
+    let number: UInt64
+}
+
+/// What backward finds for one variable.
+public enum Gradient {
+    /// A tensor of the variable's shape.
+    case dense(Tensor)
+    /// For embeddings: gradients of the rows named by `indices` (which may repeat); all others are zero.
+    case rows(indices: Tensor, values: Tensor, shape: [Int])
+
+    /// The gradient as a tensor of the variable's shape.
+    public var tensor: Tensor {
+        switch self {
+        case .dense(let tensor): return tensor
+        case .rows(let indices, let values, let shape):
+            var sum = Tensor.zeros(shape)
+            let width = shape.dropFirst().reduce(1, *)
+            let rows = indices.indices
+            values.withScalars { values in
+                sum.mutateScalars { sum in
+                    for (i, row) in rows.enumerated() {
+                        for j in 0..<width { sum[Int(row) * width + j] += values[i * width + j] }
+                    }
+                }
+            }
+            return sum
+        }
+    }
+}
+
+/// Receives each gradient as soon as it is finished, while backward goes on: the training loop's
+/// sink starts the all-reduce with it.
+public protocol GradientSink: AnyObject {
+    func gradientReady(_ gradient: Gradient, for variable: VariableID) throws
+}
+
+/// Computes the gradients of an operation's inputs from that of its output; nil where none is wanted.
+typealias Backward = (Tensor) throws -> [Tensor?]
+
+/// One operation on the tape, or one leaf.
+final class TapeNode {
+    let name: StaticString
+    /// Rises with every node: an operation's inputs always have lower numbers.
+    let sequence: UInt64
+    let variable: VariableID?
+    private(set) var inputs: [TapeNode?]
+    private(set) var backward: Backward?
+
+    // Used while backward runs.
+    var gradient: Tensor?
+    /// For a leaf that rows were gathered from: the gradients of those rows.
+    var rows: Gradient?
+    var pendingConsumers = 0
+
+    init(name: StaticString, inputs: [TapeNode?], backward: Backward?, isLeaf: Bool = false) {
+        self.name = name
+        sequence = Tape.nextSequence()
+        variable = isLeaf ? VariableID(number: sequence) : nil
+        self.inputs = inputs
+        self.backward = backward
+    }
+
+    static func leaf() -> TapeNode { TapeNode(name: "variable", inputs: [], backward: nil, isLeaf: true) }
+
+    fileprivate func runsBefore(_ other: TapeNode) -> Bool { variable != nil || sequence > other.sequence }
+
+    /// Lets go of everything the operation kept for its backward.
+    func release() {
+        backward = nil
+        inputs = []
+    }
+
+    /// Adds a contribution to the gradient of this node's output.
+    func accumulate(_ contribution: Tensor) {
+        gradient = gradient.map { Tape.sum($0, contribution) } ?? contribution
+    }
+}
+
+/// The record of operations, made as they run, that backward walks in reverse.
+enum Tape {
+    @TaskLocal static var isRecording = true
+    private nonisolated(unsafe) static var sequence: UInt64 = 0
+
+    /// Only the thread that trains records, so a plain counter does.
+    static func nextSequence() -> UInt64 {
+        sequence += 1
+        return sequence
+    }
+
+    static func sum(_ a: Tensor, _ b: Tensor) -> Tensor { a + b }
+}
+
+/// Runs `body` without recording: nothing in it will have a gradient.
+public func withoutTape<R>(_ body: () throws -> R) rethrows -> R {
+    try Tape.$isRecording.withValue(false, operation: body)
+}
+
+extension Tensor {
+    /// Computes the gradient of this scalar with respect to every variable it depends on, and hands
+    /// each to `sink` as soon as it is finished. Frees the tape as it goes unless `keepGraph`.
+    ///
+    /// - Parameters:
+    ///   - seed: what the gradient starts from; ones of this tensor's shape by default.
+    ///   - createGraph: also records the backward pass, so that gradients can be differentiated again
+    ///     (through matrix products, convolutions, ReLU, pooling, softmax and batch norm).
+    /// - Throws: what the sink or a synchronised batch norm throws.
+    public func backward(
+        into sink: GradientSink, seed: Tensor? = nil, keepGraph: Bool = false, createGraph: Bool = false
+    ) throws {
+        precondition(count == 1 || seed != nil, "backward: a loss has one element, this has the shape \(shape)")
+        guard let node else { return }
+        try Tape.$isRecording.withValue(createGraph) {
+            try BackwardPass(keepGraph: keepGraph || createGraph)
+                .run(from: node, seed: seed ?? .ones(shape), into: sink)
+        }
+    }
+}
+
+/// Returns the gradients of `loss` with respect to `variables`; zeros where it does not depend on one.
+///
+/// - Parameter createGraph: makes the gradients differentiable themselves.
+public func gradient(
+    of loss: Tensor, wrt variables: [Tensor], keepGraph: Bool = false, createGraph: Bool = false
+) throws -> [Tensor] {
+    let collector = GradientCollector()
+    try loss.backward(into: collector, keepGraph: keepGraph, createGraph: createGraph)
+    return variables.map { variable in
+        guard let id = variable.variableID else {
+            preconditionFailure("gradient(of:wrt:): a tensor of shape \(variable.shape) is not a variable")
+        }
+        return collector.gradients[id]?.tensor ?? .zeros(variable.shape)
+    }
+}
+
+/// A sink that keeps what it is given.
+public final class GradientCollector: GradientSink {
+    public private(set) var gradients: [VariableID: Gradient] = [:]
+    public init() {}
+    public func gradientReady(_ gradient: Gradient, for variable: VariableID) { gradients[variable] = gradient }
+}
+
+/// One walk over the tape, from the loss back to the variables.
+private struct BackwardPass {
+    let keepGraph: Bool
+
+    func run(from root: TapeNode, seed: Tensor, into sink: GradientSink) throws {
+        countConsumers(from: root)
+        root.accumulate(seed)
+        var ready = SequenceHeap()
+        ready.insert(root)
+        while let node = ready.popLatest() {
+            if let variable = node.variable {
+                try report(node, variable, to: sink)
+                continue
+            }
+            let gradient = node.gradient
+            node.gradient = nil
+            try propagate(gradient, through: node, ready: &ready)
+        }
+    }
+
+    /// Hands `node`'s gradient to its inputs and queues those that have now heard from all consumers.
+    /// A node that got no gradient still tells its inputs not to wait for it.
+    private func propagate(_ gradient: Tensor?, through node: TapeNode, ready: inout SequenceHeap) throws {
+        guard let backward = node.backward else {
+            preconditionFailure("backward: the tape of \(node.name) was freed; use keepGraph to walk it twice")
+        }
+        let inputs = node.inputs
+        let contributions = try gradient.map(backward)
+        if !keepGraph { node.release() }
+        for (index, input) in inputs.enumerated() {
+            guard let input else { continue }
+            if let contribution = contributions?[index] { input.accumulate(contribution) }
+            input.pendingConsumers -= 1
+            if input.pendingConsumers == 0 { ready.insert(input) }
+        }
+    }
+
+    private func report(_ node: TapeNode, _ variable: VariableID, to sink: GradientSink) throws {
+        let (dense, rows) = (node.gradient, node.rows)
+        node.gradient = nil
+        node.rows = nil
+        switch (dense, rows) {
+        case (nil, nil): return
+        case (let dense?, nil): try sink.gradientReady(.dense(dense), for: variable)
+        case (nil, let rows?): try sink.gradientReady(rows, for: variable)
+        case (let dense?, let rows?): try sink.gradientReady(.dense(Tape.sum(dense, rows.tensor)), for: variable)
+        }
+    }
+
+    private func countConsumers(from root: TapeNode) {
+        var visited: Set<UInt64> = [root.sequence]
+        var stack = [root]
+        root.pendingConsumers = 0
+        while let node = stack.popLast() {
+            for case let input? in node.inputs {
+                if visited.insert(input.sequence).inserted {
+                    input.pendingConsumers = 0
+                    input.gradient = nil
+                    input.rows = nil
+                    stack.append(input)
+                }
+                input.pendingConsumers += 1
+            }
+        }
+    }
+}
+
+/// Nodes by sequence, latest first; leaves before all others, so that a finished gradient is reported
+/// at once.
+private struct SequenceHeap {
+    private var nodes: [TapeNode] = []
+
+    mutating func insert(_ node: TapeNode) {
+        // Nearly always the next to run, so the sorted insertion is short.
+        var position = nodes.count
+        if node.variable == nil {
+            while position > 0, nodes[position - 1].runsBefore(node) { position -= 1 }
+        }
+        nodes.insert(node, at: position)
+    }
+
+    mutating func popLatest() -> TapeNode? { nodes.popLast() }
+}
