@@ -91,7 +91,9 @@ let package = Package(
         .testTarget(name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets"], exclude: ["Reference"]),
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Archives", "Tensors"], exclude: ["Reference"]),
-        .testTarget(name: "TrainingTests", dependencies: ["Training", "Datasets", "Models", "Layers", "Tensors"]),
+        .testTarget(
+            name: "TrainingTests", dependencies: ["Training", "Datasets", "Models", "Layers", "Tensors"],
+            exclude: ["Reference"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Tensors"]),
         .testTarget(name: "ClusterTests", dependencies: ["Cluster", "Collectives", "Tensors"]),
         .testTarget(name: "CLITests", dependencies: []),

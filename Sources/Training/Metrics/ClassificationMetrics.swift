@@ -1,0 +1,93 @@
+/// Top-1 and top-5 accuracy, mean loss and the confusion matrix of a classifier, as sums.
+///
+/// Sums of several batches or ranks add up with `merge`; counts are exact, whatever the order.
+public struct ClassificationMetrics: Codable, Equatable, Sendable {
+    public let classes: Int
+    public private(set) var samples = 0
+    public private(set) var top1Count = 0
+    public private(set) var top5Count = 0
+    /// Sum over samples of the loss, in double.
+    public private(set) var lossSum = 0.0
+    /// Samples of true class r taken for class c, at r * classes + c.
+    public private(set) var confusion: [Int]
+
+    /// No samples yet.
+    public init(classes: Int) {
+        self.classes = classes
+        confusion = [Int](repeating: 0, count: classes * classes)
+    }
+
+    /// Counts a batch.
+    ///
+    /// A class is among the top k if fewer than k classes have a larger logit, or an equal one and a
+    /// smaller number; a logit that is not a number is never right.
+    ///
+    /// - Parameters:
+    ///   - logits: batch × classes, row-major.
+    ///   - labels: one per row, each in 0..<classes.
+    ///   - lossSum: sum of the losses of these samples.
+    /// - Throws: `TrainingError.labelOutOfRange`; nothing has been counted then.
+    public mutating func add(logits: UnsafeBufferPointer<Float>, labels: [Int32], lossSum: Double) throws {
+        precondition(
+            logits.count == labels.count * classes,
+            "metrics: \(logits.count) logits for \(labels.count) samples of \(classes) classes")
+        for label in labels where label < 0 || Int(label) >= classes {
+            throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
+        }
+        for (row, label) in labels.enumerated() {
+            add(UnsafeBufferPointer(rebasing: logits[row * classes..<(row + 1) * classes]), label: Int(label))
+        }
+        self.lossSum += lossSum
+    }
+
+    private mutating func add(_ logits: UnsafeBufferPointer<Float>, label: Int) {
+        let own = logits[label]
+        var ahead = 0, best = 0
+        for (index, logit) in logits.enumerated() {
+            if !(logit < own || (logit == own && index >= label)) { ahead += 1 }
+            if logit > logits[best] || logits[best].isNaN { best = index }
+        }
+        samples += 1
+        if !own.isNaN {
+            if ahead < 1 { top1Count += 1 }
+            if ahead < 5 { top5Count += 1 }
+        }
+        confusion[label * classes + best] += 1
+    }
+
+    /// Adds the sums of another part of the same evaluation.
+    public mutating func merge(_ other: ClassificationMetrics) {
+        precondition(classes == other.classes, "metrics: \(classes) classes and \(other.classes)")
+        samples += other.samples
+        top1Count += other.top1Count
+        top5Count += other.top5Count
+        lossSum += other.lossSum
+        for index in confusion.indices { confusion[index] += other.confusion[index] }
+    }
+
+    /// What reports and `summary.json` show.
+    public var summary: MetricsSummary {
+        let count = Double(max(1, samples))
+        return MetricsSummary(
+            top1: Double(top1Count) / count, top5: Double(top5Count) / count, loss: lossSum / count,
+            samples: samples)
+    }
+}
+
+/// The figures of an evaluation under the names every report uses.
+public struct MetricsSummary: Codable, Equatable, Sendable {
+    /// Fraction of samples whose class is the first choice.
+    public var top1: Double
+    /// Fraction of samples whose class is among the first five choices.
+    public var top5: Double
+    /// Mean over samples.
+    public var loss: Double
+    public var samples: Int
+
+    public init(top1: Double, top5: Double, loss: Double, samples: Int) {
+        self.top1 = top1
+        self.top5 = top5
+        self.loss = loss
+        self.samples = samples
+    }
+}

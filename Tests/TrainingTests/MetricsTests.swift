@@ -1,0 +1,56 @@
+import Training
+import XCTest
+
+final class MetricsTests: XCTestCase {
+    private func metrics(_ rows: [[Float]], _ labels: [Int32], loss: Double = 0) throws -> ClassificationMetrics {
+        var metrics = ClassificationMetrics(classes: rows.first?.count ?? 0)
+        try rows.flatMap { $0 }.withUnsafeBufferPointer {
+            try metrics.add(logits: $0, labels: labels, lossSum: loss)
+        }
+        return metrics
+    }
+
+    func testCountsAndConfusion() throws {
+        let rows: [[Float]] = [
+            [9, 1, 2, 3, 4, 5, 6], [1, 9, 2, 3, 4, 5, 6], [6, 5, 4, 3, 2, 1, 0], [0, 1, 2, 3, 4, 5, 6],
+        ]
+        let result = try metrics(rows, [0, 6, 4, 0], loss: 2)
+        XCTAssertEqual(result.summary, MetricsSummary(top1: 0.25, top5: 0.75, loss: 0.5, samples: 4))
+        XCTAssertEqual(result.confusion.reduce(0, +), 4)
+        XCTAssertEqual(result.confusion[6 * 7 + 1], 1)
+        XCTAssertEqual(result.confusion[4 * 7 + 0], 1)
+    }
+
+    func testTiesGoToTheSmallerNumberAndNaNIsNeverRight() throws {
+        XCTAssertEqual(try metrics([[1, 1, 0]], [0]).top1Count, 1)
+        XCTAssertEqual(try metrics([[1, 1, 0]], [1]).top1Count, 0)
+        XCTAssertEqual(try metrics([[.nan, 1, 0]], [0]).top5Count, 0)
+        XCTAssertEqual(try metrics([[.nan, 1, 0]], [1]).top1Count, 0)
+    }
+
+    func testPartsAddUpToTheWhole() throws {
+        let rows: [[Float]] = (0..<10).map { row in (0..<6).map { Float((row * 5 + $0 * 7) % 11) } }
+        let labels = (0..<10).map { Int32($0 % 6) }
+        let whole = try metrics(rows, labels, loss: 3.5)
+        var sum = ClassificationMetrics(classes: 6)
+        sum.merge(try metrics(Array(rows[..<3]), Array(labels[..<3]), loss: 1.5))
+        sum.merge(try metrics(Array(rows[3...]), Array(labels[3...]), loss: 2))
+        XCTAssertEqual(sum, whole)
+        XCTAssertEqual(ClassificationMetrics(classes: 2).summary.samples, 0)
+    }
+
+    func testLabelsOutsideTheClassesAreRefused() throws {
+        XCTAssertThrowsError(try metrics([[1, 2]], [2])) {
+            XCTAssertEqual(
+                String(describing: $0),
+                "label 2 does not fit a network with 2 classes; give the model a new head (model.head: new) "
+                    + "or select the classes it knows")
+        }
+    }
+
+    func testSummaryKeys() throws {
+        let json = try JSONEncoder().encode(MetricsSummary(top1: 1, top5: 1, loss: 0, samples: 1))
+        let keys = try XCTUnwrap(JSONSerialization.jsonObject(with: json) as? [String: Any]).keys
+        XCTAssertEqual(keys.sorted(), ["loss", "samples", "top1", "top5"])
+    }
+}
