@@ -1,0 +1,74 @@
+import Foundation
+import Glibc
+
+/// Replacing a file as a whole: whoever opens it sees the old content or the new one, never a part,
+/// also after a crash, a full disk or a power cut.
+///
+/// The content goes to a temporary file in the same folder, is forced to disk, renamed over the old
+/// file, and the folder is forced to disk. On failure the temporary file is removed and the old file
+/// is as it was.
+public enum AtomicFile {
+    /// Makes `contents` the content of the file at `path`.
+    ///
+    /// - Throws: `ArchiveError.writeFailed` naming the path, the call and what the system said.
+    public static func write(_ contents: Data, to path: String) throws {
+        try write([contents], to: path)
+    }
+
+    /// Makes the concatenation of `parts` the content of the file at `path`.
+    public static func write(_ parts: [Data], to path: String) throws {
+        try replace(path) { temporary in
+            let file = try check("open", path) { open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) }
+            defer { close(file) }
+            for part in parts { try write(part, to: file, path: path) }
+        }
+    }
+
+    /// Lets `body` write a file under a temporary name in the folder of `path`, then puts it in place.
+    ///
+    /// For files that a library writes itself; `body` must have closed it when it returns.
+    public static func replace(_ path: String, _ body: (_ temporaryPath: String) throws -> Void) throws {
+        let url = URL(fileURLWithPath: path)
+        let folder = url.deletingLastPathComponent().path
+        let temporary = folder + "/.\(url.lastPathComponent).\(getpid()).partial"
+        do {
+            try body(temporary)
+            try synchronise(temporary, flags: O_RDWR, path: path)
+            try check("rename", path) { rename(temporary, path) }
+        } catch {
+            unlink(temporary)
+            throw error
+        }
+        try synchronise(folder, flags: O_RDONLY | O_DIRECTORY, path: path)
+    }
+
+    private static func write(_ data: Data, to file: Int32, path: String) throws {
+        try data.withUnsafeBytes { bytes in
+            var rest = bytes[...]
+            while !rest.isEmpty {
+                let part = UnsafeRawBufferPointer(rebasing: rest)
+                let count = try check("write", path) { Glibc.write(file, part.baseAddress, part.count) }
+                rest = rest.dropFirst(count)
+            }
+        }
+    }
+
+    private static func synchronise(_ name: String, flags: Int32, path: String) throws {
+        let file = try check("open", path) { open(name, flags | O_CLOEXEC) }
+        defer { close(file) }
+        try check("fsync", path) { fsync(file) }
+    }
+
+    /// Throws what the system says where `body` returns -1; repeats it where a signal interrupted it.
+    @discardableResult
+    private static func check<Value: SignedInteger>(_ call: String, _ path: String, _ body: () -> Value) throws -> Value {
+        while true {
+            let result = body()
+            if result != -1 { return result }
+            let number = errno
+            if number != EINTR {
+                throw ArchiveError.writeFailed(path: path, call: call, reason: FileBytes.reason(number))
+            }
+        }
+    }
+}

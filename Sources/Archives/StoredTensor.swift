@@ -1,0 +1,132 @@
+import Foundation
+import Tensors
+
+/// A named array as a file holds it.
+public struct StoredTensor: Equatable, Sendable {
+    /// What a network does with it.
+    public enum Role: String, Codable, Sendable {
+        /// Learned by gradient.
+        case parameter
+        /// Kept up by the layer itself: running statistics and their counters.
+        case buffer
+    }
+
+    /// The name in the file, unchanged (`conv1/kernel:0`, `module.layer1.0.conv1.weight`).
+    public var name: String
+    /// Sizes, outermost first; empty for a scalar.
+    public var shape: [Int]
+    /// What `bytes` hold.
+    public var elementType: ElementType
+    /// The values, little endian and row-major. `bytes.startIndex` is 0.
+    public var bytes: Data
+    /// What the values were before any widening.
+    public var sourceElementType: ElementType
+    public var role: Role
+    /// The order of the dimensions where known, such as `OIHW` or `HWIO`.
+    public var layout: String?
+
+    /// How many values there are.
+    public var count: Int { shape.reduce(1, *) }
+
+    /// - Precondition: `bytes` are as many as the shape asks for.
+    public init(
+        name: String, shape: [Int], elementType: ElementType, bytes: Data, sourceElementType: ElementType? = nil,
+        role: Role = .parameter, layout: String? = nil
+    ) {
+        precondition(
+            bytes.count == shape.reduce(1, *) * elementType.byteCount,
+            "StoredTensor \(name): \(bytes.count) bytes for \(elementType) of shape \(shape)")
+        self.name = name
+        self.shape = shape
+        self.elementType = elementType
+        self.bytes = bytes.startIndex == 0 ? bytes : Data(bytes)
+        self.sourceElementType = sourceElementType ?? elementType
+        self.role = role
+        self.layout = layout
+    }
+
+    /// A float32 array.
+    ///
+    /// - Precondition: `scalars` are as many as the shape asks for.
+    public init(
+        name: String, shape: [Int], scalars: [Float], sourceElementType: ElementType = .float32,
+        role: Role = .parameter, layout: String? = nil
+    ) {
+        self.init(
+            name: name, shape: shape, elementType: .float32, bytes: scalars.withUnsafeBytes { Data($0) },
+            sourceElementType: sourceElementType, role: role, layout: layout)
+    }
+
+    /// The number of values of a shape, or nil where a size is negative or the product does not fit.
+    static func count(of shape: [Int]) -> Int? {
+        var count = 1
+        for size in shape {
+            let (product, overflow) = count.multipliedReportingOverflow(by: size)
+            guard size >= 0, !overflow else { return nil }
+            count = product
+        }
+        return count
+    }
+}
+
+extension StoredTensor {
+    /// The values as `Float`, row-major: exact for float32, float16, bfloat16 and small integers, rounded
+    /// for float64 and large ones.
+    public var scalars: [Float] {
+        switch elementType {
+        case .float32: return values(Float.self) { $0 }
+        case .float64: return values(Double.self) { Float($0) }
+        case .float16: return values(UInt16.self) { StoredTensor.widen(half: $0) }
+        case .bfloat16: return values(UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
+        case .int8: return values(Int8.self) { Float($0) }
+        case .uint8: return values(UInt8.self) { Float($0) }
+        case .bool: return values(UInt8.self) { $0 == 0 ? 0 : 1 }
+        case .int32: return values(Int32.self) { Float($0) }
+        case .int64: return values(Int64.self) { Float($0) }
+        }
+    }
+
+    /// The values as `Int64`; floating-point values are cut off towards zero, and 0 where they are not finite.
+    public var integers: [Int64] {
+        switch elementType {
+        case .int64: return values(Int64.self) { $0 }
+        case .int32: return values(Int32.self) { Int64($0) }
+        default: return scalars.map { Int64(exactly: $0.rounded(.towardZero)) ?? 0 }
+        }
+    }
+
+    /// The same values as float32; `sourceElementType` stays.
+    public var widened: StoredTensor {
+        guard elementType != .float32 else { return self }
+        return StoredTensor(
+            name: name, shape: shape, scalars: scalars, sourceElementType: sourceElementType, role: role,
+            layout: layout)
+    }
+
+    /// The same tensor under another name.
+    public func renamed(_ name: String) -> StoredTensor {
+        var copy = self
+        copy.name = name
+        return copy
+    }
+
+    private func values<Value, Result>(_ type: Value.Type, _ convert: (Value) -> Result) -> [Result] {
+        bytes.withUnsafeBytes { bytes in
+            (0..<count).map {
+                convert(bytes.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Value>.stride, as: Value.self))
+            }
+        }
+    }
+
+    /// IEEE half to single precision, subnormals, infinities and NaN included.
+    private static func widen(half bits: UInt16) -> Float {
+        let sign: Float = bits & 0x8000 == 0 ? 1 : -1
+        let exponent = Int(bits >> 10 & 0x1f)
+        let mantissa = UInt32(bits & 0x3ff)
+        switch exponent {
+        case 0: return sign * Float(mantissa) * 0x1p-24
+        case 31: return Float(bitPattern: (sign < 0 ? 0xff80_0000 : 0x7f80_0000) | mantissa << 13)
+        default: return sign * Float(bitPattern: UInt32(exponent + 112) << 23 | mantissa << 13)
+        }
+    }
+}
