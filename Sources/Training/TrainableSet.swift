@@ -1,3 +1,5 @@
+import Collectives
+
 /// Which parameters learn: rules applied in order to a network in which everything learns, the last
 /// matching rule deciding.
 public struct TrainableSet: Codable, Equatable, Sendable {
