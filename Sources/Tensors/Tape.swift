@@ -74,7 +74,13 @@ final class TapeNode {
 
     /// Adds a contribution to the gradient of this node's output.
     func accumulate(_ contribution: Tensor) {
-        gradient = gradient.map { Tape.sum($0, contribution) } ?? contribution
+        guard var sum = gradient else {
+            gradient = contribution
+            return
+        }
+        gradient = nil  // so that the sum may be made in place
+        if Tape.isRecording { sum = sum + contribution } else { Elementwise.add(contribution, into: &sum) }
+        gradient = sum
     }
 }
 
@@ -88,8 +94,6 @@ enum Tape {
         sequence += 1
         return sequence
     }
-
-    static func sum(_ a: Tensor, _ b: Tensor) -> Tensor { a + b }
 }
 
 /// Runs `body` without recording: nothing in it will have a gradient.
@@ -186,7 +190,7 @@ private struct BackwardPass {
         case (nil, nil): return
         case (let dense?, nil): try sink.gradientReady(.dense(dense), for: variable)
         case (nil, let rows?): try sink.gradientReady(rows, for: variable)
-        case (let dense?, let rows?): try sink.gradientReady(.dense(Tape.sum(dense, rows.tensor)), for: variable)
+        case (let dense?, let rows?): try sink.gradientReady(.dense(dense + rows.tensor), for: variable)
         }
     }
 

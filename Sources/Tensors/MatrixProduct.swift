@@ -1,0 +1,131 @@
+/// The matrix product of the last two dimensions; leading dimensions are batches and broadcast.
+///
+/// - Parameters:
+///   - a: …×M×K, or …×K×M where `transposeA`.
+///   - b: …×K×N, or …×N×K where `transposeB`.
+/// - Returns: …×M×N. Computed by OpenBLAS; bits may differ between numbers of threads.
+public func matmul(
+    _ a: Tensor, _ b: Tensor, transposeA: Bool = false, transposeB: Bool = false
+) -> Tensor {
+    let product = MatrixProduct(a, b, transposeA, transposeB)
+    let (keptA, keptB) = (b.requiresGradient ? a : nil, a.requiresGradient ? b : nil)
+    let (shapeA, shapeB) = (a.shape, b.shape)
+    return product.run(a, b).recorded("matmul", from: [a, b]) { gradient in
+        let gradientA = keptB.map { b in
+            transposeA
+                ? matmul(b, gradient, transposeA: transposeB, transposeB: true)
+                : matmul(gradient, b, transposeB: !transposeB)
+        }
+        let gradientB = keptA.map { a in
+            transposeB
+                ? matmul(gradient, a, transposeA: true, transposeB: transposeA)
+                : matmul(a, gradient, transposeA: !transposeA)
+        }
+        return [gradientA?.summed(to: shapeA), gradientB?.summed(to: shapeB)]
+    }
+}
+
+/// x · weightᵀ + bias.
+///
+/// - Parameters:
+///   - x: …×I.
+///   - weight: O×I.
+///   - bias: O.
+/// - Returns: …×O.
+public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
+    precondition(
+        weight.rank == 2 && x.rank >= 1 && x.shape.last == weight.shape[1],
+        "linear: x of shape \(x.shape) does not fit a weight of shape \(weight.shape)")
+    precondition(
+        bias.map { $0.shape == [weight.shape[0]] } ?? true,
+        "linear: a bias of shape \(bias?.shape ?? []) does not fit a weight of shape \(weight.shape)")
+    let (inputs, outputs) = (weight.shape[1], weight.shape[0])
+    let rows = x.reshaped([x.count / max(1, inputs), inputs])
+    let (keptRows, keptWeight) = (
+        weight.requiresGradient ? rows : nil, rows.requiresGradient ? weight : nil
+    )
+    let wantsBias = bias?.requiresGradient ?? false
+    let result = affine(rows, weight, bias)
+        .recorded("linear", from: [rows, weight] + (bias.map { [$0] } ?? [])) { gradient in
+            let gradients = [
+                keptWeight.map { matmul(gradient, $0) },
+                keptRows.map { matmul(gradient, $0, transposeA: true) },
+            ]
+            return bias == nil ? gradients : gradients + [wantsBias ? gradient.sum(axes: [0]) : nil]
+        }
+    return result.reshaped(x.shape.dropLast() + [outputs])
+}
+
+/// x · weightᵀ with the bias written to the rows first, for the product to be added to.
+private func affine(_ x: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor {
+    let (m, n, k) = (x.shape[0], weight.shape[0], x.shape[1])
+    let result = Tensor(uninitialized: [m, n])
+    let (x, weight) = (x.rowMajor, weight.rowMajor)
+    if let bias {
+        let bias = bias.rowMajor
+        for row in 0..<m { (result.floats + row * n).update(from: bias.floats, count: n) }
+    }
+    OpenBLAS.multiply(
+        x.floats, transposed: false, weight.floats, transposed: true, into: result.floats, m: m, n: n, k: k,
+        beta: bias == nil ? 0 : 1)
+    withExtendedLifetime((x, weight)) {}
+    return result
+}
+
+/// The sizes of a product, and how its batches are walked.
+private struct MatrixProduct {
+    let transposeA: Bool
+    let transposeB: Bool
+    private let m: Int
+    private let n: Int
+    private let k: Int
+    private let batches: Broadcast
+
+    init(_ a: Tensor, _ b: Tensor, _ transposeA: Bool, _ transposeB: Bool) {
+        precondition(
+            a.rank >= 2 && b.rank >= 2,
+            "matmul: the shapes \(a.shape) and \(b.shape) are not both matrices")
+        let (rowsA, columnsA) = (a.shape[a.rank - 2], a.shape[a.rank - 1])
+        let (rowsB, columnsB) = (b.shape[b.rank - 2], b.shape[b.rank - 1])
+        (m, k) = transposeA ? (columnsA, rowsA) : (rowsA, columnsA)
+        n = transposeB ? rowsB : columnsB
+        precondition(
+            k == (transposeB ? columnsB : rowsB),
+            """
+            matmul: the shapes \(a.shape)\(transposeA ? " transposed" : "") and \
+            \(b.shape)\(transposeB ? " transposed" : "") do not fit
+            """)
+        (self.transposeA, self.transposeB) = (transposeA, transposeB)
+        batches = Broadcast(a.shape.dropLast(2), b.shape.dropLast(2))
+    }
+
+    /// The product, off the tape.
+    func run(_ a: Tensor, _ b: Tensor) -> Tensor {
+        let (a, b) = (a.rowMajor, b.rowMajor)
+        let result = Tensor(uninitialized: batches.shape + [m, n])
+        // One matrix for all batches of rows: one large product instead of many.
+        if b.rank == 2, !transposeA, a.rank > 2 {
+            multiply(a.floats, b.floats, result.floats, rows: a.count / max(1, k))
+        } else {
+            let threaded = batches.shape.elementCount >= Threads.count && m * n * k < 1 << 22
+            batches.forEachRun(grain: threaded ? max(1, (1 << 18) / max(1, m * n * k)) : .max) { run in
+                for i in 0..<run.count {
+                    multiply(
+                        a.floats + (run.a + i * batches.innerA) * m * k,
+                        b.floats + (run.b + i * batches.innerB) * k * n,
+                        result.floats + (run.result + i) * m * n, rows: m)
+                }
+            }
+        }
+        withExtendedLifetime((a, b)) {}
+        return result
+    }
+
+    private func multiply(
+        _ a: UnsafeMutablePointer<Float>, _ b: UnsafeMutablePointer<Float>, _ c: UnsafeMutablePointer<Float>,
+        rows: Int
+    ) {
+        OpenBLAS.multiply(
+            a, transposed: transposeA, b, transposed: transposeB, into: c, m: rows, n: n, k: k)
+    }
+}
