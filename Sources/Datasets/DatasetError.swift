@@ -1,0 +1,105 @@
+import Collectives
+
+/// What can be wrong with data from outside: facts here, the words in `description`.
+public enum DatasetError: GraftError, Equatable {
+    /// A file or folder that cannot be read or written; `reason` is the system's.
+    case unreadable(path: String, reason: String)
+    case unwritable(path: String, reason: String)
+    /// A file that is none of the formats its reader knows.
+    case notAnImage(path: String)
+    case brokenImage(path: String, reason: String)
+    case imageTooLarge(path: String, width: Int, height: Int)
+    /// A dataset file (IDX, HDF5) whose contents contradict themselves or the format.
+    case damaged(path: String, reason: String)
+    case noDataset(path: String)
+    case noClasses(path: String)
+    case oneClassOnly(path: String, className: String)
+    case emptyClass(path: String, className: String)
+    case unknownClass(name: String, nearest: String?, source: String)
+    case duplicateClass(name: String)
+    case tooFewInClass(className: String, asked: Int, available: Int, key: String)
+    case invalidSelection(key: String, value: String, rule: String)
+    case nothingSelected(source: String)
+    case invalidTransform(key: String, value: String, rule: String)
+    case wrongImageSize(path: String, expected: [Int], actual: [Int])
+    case moreRanksThanSamples(ranks: Int, samples: Int)
+    case invalidBatch(Int)
+    /// A shard received from the coordinator that does not hold what was announced.
+    case damagedShard(reason: String)
+    case sampleNotHeld(index: Int)
+
+    public var exitCode: ExitCode {
+        switch self {
+        case .unknownClass, .duplicateClass, .invalidSelection, .invalidTransform, .moreRanksThanSamples,
+            .invalidBatch:
+            return .usage
+        case .damagedShard, .sampleNotHeld:
+            return .cluster
+        default:
+            return .data
+        }
+    }
+
+    /// Whether the error says that one sample is broken, which a recipe may ask to skip; missing
+    /// rights, a lost disk and wrong settings are not of this kind.
+    public var isBrokenSample: Bool {
+        switch self {
+        case .notAnImage, .brokenImage, .imageTooLarge: return true
+        default: return false
+        }
+    }
+}
+
+extension DatasetError {
+    public var description: String {
+        switch self {
+        case .unreadable(let path, let reason):
+            return "\(path): cannot be read (\(reason))"
+        case .unwritable(let path, let reason):
+            return "\(path): cannot be written (\(reason))"
+        case .notAnImage(let path):
+            return "\(path): not a JPEG or PNG image; remove it, or set broken files to 'skip'"
+        case .brokenImage(let path, let reason):
+            return "\(path): broken image (\(reason)); replace it, or set broken files to 'skip'"
+        case .imageTooLarge(let path, let width, let height):
+            return "\(path): \(width)×\(height) pixels are more than the limit of "
+                + "\(ImageDecoder.pixelLimit); shrink the image"
+        case .damaged(let path, let reason):
+            return "\(path): damaged or not in the expected format (\(reason))"
+        case .noDataset(let path):
+            return "\(path): no data set found; expected a folder of class folders with "
+                + ".jpg, .jpeg or .png files, an IDX images file (plain or .gz) with its labels file "
+                + "beside it, or an HDF5 file with /images and /labels"
+        case .noClasses(let path):
+            return "\(path): no class folders; expected one folder per class, with its images inside"
+        case .oneClassOnly(let path, let className):
+            return "\(path): only one class ('\(className)'); classification needs at least two"
+        case .emptyClass(let path, let className):
+            return "\(path): class folder '\(className)' holds no .jpg, .jpeg or .png file; "
+                + "add images or remove the folder"
+        case .unknownClass(let name, let nearest, let source):
+            return "\(source): no class '\(name)'" + (nearest.map { "; did you mean '\($0)'?" } ?? "")
+        case .duplicateClass(let name):
+            return "class '\(name)' is listed twice; list each class once"
+        case .tooFewInClass(let className, let asked, let available, let key):
+            return "\(key): \(asked) samples asked of class '\(className)', which has \(available)"
+        case .invalidSelection(let key, let value, let rule), .invalidTransform(let key, let value, let rule):
+            return "\(key): \(value) is not possible; \(rule)"
+        case .nothingSelected(let source):
+            return "\(source): the selection leaves no samples"
+        case .wrongImageSize(let path, let expected, let actual):
+            return "\(path): an image of channels×height×width \(text(actual)) where "
+                + "\(text(expected)) is expected; add a resize or crop"
+        case .moreRanksThanSamples(let ranks, let samples):
+            return "\(ranks) ranks but only \(samples) samples; start at most \(samples) ranks"
+        case .invalidBatch(let batch):
+            return "batch: \(batch) is not possible; give a positive number of samples"
+        case .damagedShard(let reason):
+            return "samples sent by the coordinator are damaged (\(reason))"
+        case .sampleNotHeld(let index):
+            return "sample \(index) was not sent to this rank"
+        }
+    }
+
+    private func text(_ shape: [Int]) -> String { shape.map(String.init).joined(separator: "×") }
+}

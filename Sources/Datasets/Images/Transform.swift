@@ -1,0 +1,378 @@
+import Foundation
+
+/// One change of the pixels, before they become numbers.
+public enum TransformStep: Codable, Equatable, Sendable {
+    /// To exactly this size, whatever becomes of the proportions (Keras's `target_size`).
+    case resize(width: Int, height: Int, Interpolation)
+    /// The short side to this length, proportions kept (torchvision's `Resize(n)`).
+    case resizeShortSide(Int, Interpolation)
+    /// The middle; smaller images get a black border (torchvision's `CenterCrop`).
+    case centerCrop(width: Int, height: Int)
+    /// A random part of 8-100 % of the area and 3:4 to 4:3 in shape (by default), resized
+    /// (torchvision's `RandomResizedCrop`; Szegedy et al. 2014, https://arxiv.org/abs/1409.4842).
+    case randomResizedCrop(
+        width: Int, height: Int, minimumArea: Double = 0.08, minimumAspect: Double = 0.75,
+        maximumAspect: Double = 4.0 / 3.0, Interpolation)
+    /// A random part of the image after a black border of `padding` pixels (CIFAR training; He et al.
+    /// 2015, https://arxiv.org/abs/1512.03385, section 4.2).
+    case randomCrop(width: Int, height: Int, padding: Int)
+    /// The mirror image, with this probability.
+    case randomFlip(probability: Double = 0.5)
+    case colorJitter(ColorJitter)
+
+    /// Whether the step draws random numbers.
+    public var isRandom: Bool {
+        switch self {
+        case .randomResizedCrop, .randomCrop, .randomFlip, .colorJitter: return true
+        case .resize, .resizeShortSide, .centerCrop: return false
+        }
+    }
+}
+
+/// From sample values 0-255 to what a network takes: (value × scale - mean) / standardDeviation, per channel.
+public struct Normalization: Codable, Equatable, Sendable {
+    public var scale: Float
+    /// One number per channel, or one for all.
+    public var mean: [Float]
+    public var standardDeviation: [Float]
+    /// Whether channels are handed on as blue, green, red (Caffe's order).
+    public var reversesChannels: Bool
+
+    public init(
+        scale: Float = 1.0 / 255, mean: [Float] = [0], standardDeviation: [Float] = [1],
+        reversesChannels: Bool = false
+    ) {
+        self.scale = scale
+        self.mean = mean
+        self.standardDeviation = standardDeviation
+        self.reversesChannels = reversesChannels
+    }
+
+    /// Values from 0 to 1.
+    public static let unit = Normalization()
+    /// Values from -1 to 1 (Keras's "tf" mode: MobileNet).
+    public static let signedUnit = Normalization(mean: [0.5], standardDeviation: [0.5])
+    /// The mean and deviation of ImageNet (torchvision).
+    public static let imageNet = Normalization(
+        mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
+    /// Blue, green, red less ImageNet's mean, not scaled (Keras's "caffe" mode: its ResNet and VGG).
+    public static let caffe = Normalization(scale: 1, mean: [103.939, 116.779, 123.68], reversesChannels: true)
+
+    /// The image as C×H×W float values; arithmetic in the order torchvision has it.
+    public func callAsFunction(_ image: DecodedImage) -> FloatImage {
+        let count = image.width * image.height
+        let channels = image.channels
+        let values = [Float](unsafeUninitializedCapacity: count * channels) { out, filled in
+            fill(out, from: image)
+            filled = count * channels
+        }
+        return FloatImage(width: image.width, height: image.height, channels: channels, values: values)
+    }
+
+    /// Writes the image's C×H×W values. Each is one of 256: a table per channel, then a look-up per sample.
+    func fill(_ out: UnsafeMutableBufferPointer<Float>, from image: DecodedImage) {
+        let count = image.width * image.height
+        let channels = image.channels
+        guard let out = out.baseAddress, count > 0 else { return }
+        image.pixels.withUnsafeBufferPointer { pixels in
+            guard let pixels = pixels.baseAddress else { return }
+            for channel in 0..<channels {
+                let mean = self.mean[min(channel, self.mean.count - 1)]
+                let deviation = standardDeviation[min(channel, standardDeviation.count - 1)]
+                let source = pixels + (reversesChannels ? channels - 1 - channel : channel)
+                let plane = out + channel * count
+                withUnsafeTemporaryAllocation(of: Float.self, capacity: 256) { table in
+                    for level in 0..<256 {
+                        // Dividing by 255 and multiplying by 1/255 differ in the last bit.
+                        let value = scale == 1.0 / 255 ? Float(level) / 255 : Float(level) * scale
+                        table.initializeElement(at: level, to: (value - mean) / deviation)
+                    }
+                    for i in 0..<count { plane[i] = table[Int(source[i &* channels])] }
+                }
+            }
+        }
+    }
+
+    func validate(channels: Int) throws {
+        for (key, values) in [("mean", mean), ("standardDeviation", standardDeviation)] {
+            guard values.count == 1 || values.count == channels else {
+                throw DatasetError.invalidTransform(
+                    key: "normalization.\(key)", value: "\(values)", rule: "give 1 or \(channels) numbers")
+            }
+            guard values.allSatisfy(\.isFinite), key == "mean" || values.allSatisfy({ $0 > 0 }) else {
+                throw DatasetError.invalidTransform(
+                    key: "normalization.\(key)", value: "\(values)", rule: "give finite, usable numbers")
+            }
+        }
+        guard scale.isFinite, scale != 0 else {
+            throw DatasetError.invalidTransform(
+                key: "normalization.scale", value: "\(scale)", rule: "give a number other than 0")
+        }
+    }
+}
+
+/// What happens to an image between the file and the network.
+///
+/// 8-bit images go through all steps and the normalisation. Float images (HDF5 datasets of float32) are
+/// taken as already normalised: crops and flips apply, resizing and colour steps do not exist for them.
+public struct Transform: Codable, Equatable, Sendable {
+    /// 1 or 3; images are converted first.
+    public var channels: Int
+    public var steps: [TransformStep]
+    public var normalization: Normalization
+
+    public init(channels: Int = 3, steps: [TransformStep] = [], normalization: Normalization = .unit) {
+        self.channels = channels
+        self.steps = steps
+        self.normalization = normalization
+    }
+
+    /// Whether two calls on one image can differ.
+    public var isRandom: Bool { steps.contains(where: \.isRandom) }
+
+    /// The size of what comes out, where every image comes out alike.
+    public var outputSize: (width: Int, height: Int)? {
+        for step in steps.reversed() {
+            switch step {
+            case .resize(let width, let height, _), .centerCrop(let width, let height),
+                .randomResizedCrop(let width, let height, _, _, _, _), .randomCrop(let width, let height, _):
+                return (width, height)
+            case .resizeShortSide: return nil
+            case .randomFlip, .colorJitter: continue
+            }
+        }
+        return nil
+    }
+
+    /// - Throws: `DatasetError.invalidTransform` for sizes, probabilities and ranges that make no sense.
+    public func validate() throws {
+        guard channels == 1 || channels == 3 else {
+            throw DatasetError.invalidTransform(key: "channels", value: "\(channels)", rule: "give 1 or 3")
+        }
+        for step in steps { try step.validate() }
+        try normalization.validate(channels: channels)
+    }
+
+    /// The image as the network takes it, C×H×W. Draws from `generator` only in random steps.
+    /// - Throws: `DatasetError` where a step does not fit the image; `name` is what it calls the image.
+    public func callAsFunction<G: RandomNumberGenerator>(
+        _ image: SampleImage, name: String, using generator: inout G
+    ) throws -> FloatImage {
+        switch image {
+        case .pixels(let image):
+            return normalization(try changed(image, name: name, using: &generator))
+        case .values(let image):
+            return try changed(image, name: name, using: &generator)
+        }
+    }
+
+    /// The image after all steps, still in 8 bits.
+    public func changed<G: RandomNumberGenerator>(
+        _ image: DecodedImage, name: String, using generator: inout G
+    ) throws -> DecodedImage {
+        try steps.reduce(image.converted(toChannels: channels)) {
+            try $1.apply(to: $0, name: name, using: &generator)
+        }
+    }
+
+    /// A float image after the steps that exist for it.
+    private func changed<G: RandomNumberGenerator>(
+        _ image: FloatImage, name: String, using generator: inout G
+    ) throws -> FloatImage {
+        guard image.channels == channels else {
+            throw DatasetError.wrongImageSize(
+                path: name, expected: [channels, image.height, image.width],
+                actual: [image.channels, image.height, image.width])
+        }
+        return try steps.reduce(image) { try $1.apply(to: $0, name: name, using: &generator) }
+    }
+}
+
+extension TransformStep {
+    func validate() throws {
+        func positive(_ key: String, _ sizes: Int...) throws {
+            for size in sizes where size <= 0 || size > 1 << 16 {
+                throw DatasetError.invalidTransform(
+                    key: key, value: "\(size)", rule: "give a number of pixels from 1 to 65536")
+            }
+        }
+        switch self {
+        case .resize(let width, let height, _): try positive("resize", width, height)
+        case .resizeShortSide(let size, _): try positive("resize", size)
+        case .centerCrop(let width, let height): try positive("centerCrop", width, height)
+        case .randomResizedCrop(let width, let height, let area, let low, let high, _):
+            try positive("randomResizedCrop", width, height)
+            guard area > 0, area <= 1, low > 0, low <= high, high.isFinite else {
+                throw DatasetError.invalidTransform(
+                    key: "randomResizedCrop", value: "area \(area), aspect \(low) to \(high)",
+                    rule: "give an area above 0 and up to 1 and a rising range of aspects above 0")
+            }
+        case .randomCrop(let width, let height, let padding):
+            try positive("randomCrop", width, height)
+            guard padding >= 0, padding <= 1 << 16 else {
+                throw DatasetError.invalidTransform(
+                    key: "randomCrop.padding", value: "\(padding)", rule: "give 0 or more pixels")
+            }
+        case .randomFlip(let probability):
+            guard probability >= 0, probability <= 1 else {
+                throw DatasetError.invalidTransform(
+                    key: "randomFlip.probability", value: "\(probability)", rule: "give a number from 0 to 1")
+            }
+        case .colorJitter(let jitter): try jitter.validate()
+        }
+    }
+
+    func apply<G: RandomNumberGenerator>(
+        to image: DecodedImage, name: String, using generator: inout G
+    ) throws -> DecodedImage {
+        switch self {
+        case .resize(let width, let height, let interpolation):
+            return image.resized(width: width, height: height, interpolation)
+        case .resizeShortSide(let size, let interpolation):
+            let (width, height) = try shortSide(size, of: image, name: name)
+            return image.resized(width: width, height: height, interpolation)
+        case .centerCrop(let width, let height):
+            return image.centerCropped(width: width, height: height)
+        case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation):
+            let part = CropRectangle.random(
+                in: (image.width, image.height), area: area...1, aspect: low...high, using: &generator)
+            return image.resized(
+                left: part.left, top: part.top, width: part.width, height: part.height, toWidth: width,
+                height: height, interpolation)
+        case .randomCrop(let width, let height, let padding):
+            let (left, top) = try cropOrigin(
+                width, height, padding, [image.channels, image.height, image.width], name, using: &generator)
+            return image.padded(by: padding).cropped(left: left, top: top, width: width, height: height)
+        case .randomFlip(let probability):
+            return generator.uniform() < probability ? image.flippedHorizontally() : image
+        case .colorJitter(let jitter):
+            return jitter(image, using: &generator)
+        }
+    }
+
+    func apply<G: RandomNumberGenerator>(
+        to image: FloatImage, name: String, using generator: inout G
+    ) throws -> FloatImage {
+        let shape = [image.channels, image.height, image.width]
+        switch self {
+        case .resize(let width, let height, _) where width == image.width && height == image.height,
+            .randomResizedCrop(let width, let height, _, _, _, _)
+        where width == image.width && height == image.height:
+            return image
+        case .resizeShortSide(let size, _) where size == min(image.width, image.height):
+            return image
+        case .centerCrop(let width, let height) where width <= image.width && height <= image.height:
+            return image.part(
+                left: centered(image.width - width), top: centered(image.height - height), width: width,
+                height: height)
+        case .resize(let width, let height, _), .randomResizedCrop(let width, let height, _, _, _, _),
+            .centerCrop(let width, let height):
+            throw DatasetError.wrongImageSize(
+                path: name, expected: [image.channels, height, width], actual: shape)
+        case .resizeShortSide(let size, _):
+            throw DatasetError.wrongImageSize(
+                path: name, expected: [image.channels, size, size], actual: shape)
+        case .randomCrop(let width, let height, let padding):
+            let (left, top) = try cropOrigin(width, height, padding, shape, name, using: &generator)
+            return image.part(left: left - padding, top: top - padding, width: width, height: height)
+        case .randomFlip(let probability):
+            return generator.uniform() < probability ? image.flippedHorizontally() : image
+        case .colorJitter:
+            return image
+        }
+    }
+
+    /// The size with `size` as its short side, the other cut to a whole number as torchvision does.
+    private func shortSide(_ size: Int, of image: DecodedImage, name: String) throws -> (Int, Int) {
+        let long = size * max(image.width, image.height) / min(image.width, image.height)
+        let (width, height) = image.width <= image.height ? (size, long) : (long, size)
+        try ImageDecoder.checkSize(width: width, height: height, name: name)
+        return (width, height)
+    }
+
+    private func cropOrigin<G: RandomNumberGenerator>(
+        _ width: Int, _ height: Int, _ padding: Int, _ shape: [Int], _ name: String, using generator: inout G
+    ) throws -> (left: Int, top: Int) {
+        let spare = (shape[2] + 2 * padding - width, shape[1] + 2 * padding - height)
+        guard spare.0 >= 0, spare.1 >= 0 else {
+            throw DatasetError.wrongImageSize(
+                path: name, expected: [shape[0], height, width], actual: shape)
+        }
+        let top = generator.index(below: spare.1 + 1)
+        return (generator.index(below: spare.0 + 1), top)
+    }
+}
+
+/// torchvision's `int(round(x / 2))`: halves go to the even number.
+private func centered(_ spare: Int) -> Int { Int((Double(spare) / 2).rounded(.toNearestOrEven)) }
+
+extension DecodedImage {
+    /// The middle of the image; where it is smaller, with a black border (torchvision's `CenterCrop`).
+    public func centerCropped(width newWidth: Int, height newHeight: Int) -> DecodedImage {
+        let (missingWidth, missingHeight) = (max(newWidth - width, 0), max(newHeight - height, 0))
+        let framed = padded(
+            left: missingWidth / 2, top: missingHeight / 2, right: (missingWidth + 1) / 2,
+            bottom: (missingHeight + 1) / 2)
+        return framed.cropped(
+            left: centered(framed.width - newWidth), top: centered(framed.height - newHeight),
+            width: newWidth, height: newHeight)
+    }
+}
+
+extension FloatImage {
+    /// A rectangle that may reach beyond the image; there it is 0.
+    func part(left: Int, top: Int, width newWidth: Int, height newHeight: Int) -> FloatImage {
+        var out = [Float](repeating: 0, count: channels * newWidth * newHeight)
+        for channel in 0..<channels {
+            for y in 0..<newHeight where (0..<height).contains(y + top) {
+                for x in 0..<newWidth where (0..<width).contains(x + left) {
+                    out[(channel * newHeight + y) * newWidth + x] =
+                        values[(channel * height + y + top) * width + x + left]
+                }
+            }
+        }
+        return FloatImage(width: newWidth, height: newHeight, channels: channels, values: out)
+    }
+
+    func flippedHorizontally() -> FloatImage {
+        var out = values
+        for row in 0..<(channels * height) { out[(row * width)..<((row + 1) * width)].reverse() }
+        return FloatImage(width: width, height: height, channels: channels, values: out)
+    }
+}
+
+/// The part of an image that a random resized crop keeps.
+package struct CropRectangle: Equatable {
+    package var left: Int
+    package var top: Int
+    package var width: Int
+    package var height: Int
+
+    /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
+    package static func random<G: RandomNumberGenerator>(
+        in size: (width: Int, height: Int), area: ClosedRange<Double>, aspect: ClosedRange<Double>,
+        using generator: inout G
+    ) -> CropRectangle {
+        for _ in 0..<10 {
+            let target = Double(size.width * size.height) * generator.uniform(area.lowerBound, area.upperBound)
+            let shape = exp(generator.uniform(log(aspect.lowerBound), log(aspect.upperBound)))
+            let width = Int((target * shape).squareRoot().rounded(.toNearestOrEven))
+            let height = Int((target / shape).squareRoot().rounded(.toNearestOrEven))
+            if width > 0, width <= size.width, height > 0, height <= size.height {
+                let top = generator.index(below: size.height - height + 1)
+                let left = generator.index(below: size.width - width + 1)
+                return CropRectangle(left: left, top: top, width: width, height: height)
+            }
+        }
+        let shape = Double(size.width) / Double(size.height)
+        var (width, height) = size
+        if shape < aspect.lowerBound {
+            height = Int((Double(width) / aspect.lowerBound).rounded(.toNearestOrEven))
+        } else if shape > aspect.upperBound {
+            width = Int((Double(height) * aspect.upperBound).rounded(.toNearestOrEven))
+        }
+        (width, height) = (max(width, 1), max(height, 1))
+        return CropRectangle(
+            left: (size.width - width) / 2, top: (size.height - height) / 2, width: width, height: height)
+    }
+}
