@@ -1,0 +1,342 @@
+import CKernels
+import Collectives
+
+/// Mean and variance of each channel over a batch.
+public struct BatchMoments {
+    /// C
+    public var mean: Tensor
+    /// C; the mean squared deviation (divided by `count`, not by `count - 1`).
+    public var variance: Tensor
+    /// Samples × positions that went in, over all ranks where synchronised.
+    public var count: Int
+}
+
+/// Batch normalisation with the batch's own statistics (Ioffe and Szegedy 2015, arXiv:1502.03167), with
+/// what usually follows it fused in:
+///
+///     y = activation((x - mean) / sqrt(variance + epsilon) · scale + shift + residual)
+///
+/// - Parameters:
+///   - x: N×C×H×W, any layout.
+///   - scale, shift: C.
+///   - residual: of x's shape, added before the activation.
+///   - collectives: takes the statistics over the batches of all ranks (synchronised batch norm); every
+///     rank must then call this, and walk back through it, in the same order.
+/// - Returns: the output in x's layout, and the moments for the running statistics.
+/// - Throws: what the collectives throw.
+///
+/// Sums run in double precision in an order that does not depend on the number of threads. Checked
+/// against PyTorch's `batch_norm`.
+public func batchNormalization(
+    _ x: Tensor, scale: Tensor, shift: Tensor, epsilon: Float, residual: Tensor? = nil,
+    activation: Activation = .identity, collectives: Collectives? = nil
+) throws -> (output: Tensor, moments: BatchMoments) {
+    let planes = NormalizationPlanes(x, scale, shift)
+    let (mean, variance, count) = try planes.moments(of: planes.source, collectives)
+    let inverse = variance.map { 1 / ($0 + Double(epsilon)).squareRoot() }
+    let output = planes.apply(scale, shift, mean, inverse, residual, activation)
+    let kept = output.detached
+    let recorded = output.recorded("batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? [])) {
+        gradient in
+        if Tape.isRecording {
+            return differentiableBackward(
+                gradient, x: x, scale: scale, output: kept, epsilon: epsilon, activation, hasResidual: residual != nil)
+        }
+        return try planes.backward(
+            gradient, output: kept, scale, mean, inverse, activation,
+            wants: NormalizationPlanes.Wanted(x, scale, shift, residual),
+            batch: (count, collectives))
+    }
+    let moments = BatchMoments(
+        mean: planes.tensor(mean), variance: planes.tensor(variance), count: count)
+    return (recorded, moments)
+}
+
+/// Batch normalisation with given statistics: in evaluation, and in training where the layer is frozen.
+/// The statistics are constants to the gradient.
+///
+///     y = activation((x - mean) / sqrt(variance + epsilon) · scale + shift + residual)
+///
+/// - Parameters:
+///   - x: N×C×H×W, any layout.
+///   - scale, shift, mean, variance: C.
+///   - residual: of x's shape, added before the activation.
+/// - Returns: the output in x's layout.
+public func batchNormalization(
+    _ x: Tensor, scale: Tensor, shift: Tensor, mean: Tensor, variance: Tensor, epsilon: Float,
+    residual: Tensor? = nil, activation: Activation = .identity
+) -> Tensor {
+    let planes = NormalizationPlanes(x, scale, shift)
+    let mean = mean.scalars.map(Double.init)
+    let inverse = variance.scalars.map { 1 / (Double($0) + Double(epsilon)).squareRoot() }
+    let output = planes.apply(scale, shift, mean, inverse, residual, activation)
+    let kept = output.detached
+    return output.recorded("batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? [])) { gradient in
+        try planes.backward(
+            gradient, output: kept, scale, mean, inverse, activation,
+            wants: NormalizationPlanes.Wanted(x, scale, shift, residual), batch: nil)
+    }
+}
+
+/// The backward of a local batch norm written with recorded operations, for second derivatives.
+private func differentiableBackward(
+    _ gradient: Tensor, x: Tensor, scale: Tensor, output: Tensor, epsilon: Float, _ activation: Activation,
+    hasResidual: Bool
+) -> [Tensor?] {
+    let axes = [0, 2, 3]
+    let g = activationGradient(gradient, output: output, activation)
+    let centred = x - x.mean(axes: axes, keepDimensions: true)
+    let deviation = sqrt((centred * centred).mean(axes: axes, keepDimensions: true) + epsilon)
+    let normalized = centred / deviation
+    let product = (g * normalized).sum(axes: axes)
+    let sum = g.sum(axes: axes)
+    let channels = [1, scale.count, 1, 1]
+    let count = Float(x.count / scale.count)
+    let centredGradient = g - sum.reshaped(channels) / count - normalized * (product.reshaped(channels) / count)
+    let inputGradient = centredGradient * scale.reshaped(channels) / deviation
+    return [inputGradient, product, sum] + (hasResidual ? [g] : [])
+}
+
+/// One input to batch norm, seen as planes of channel blocks that the kernels work on one by one.
+private struct NormalizationPlanes {
+    let source: Tensor
+    let samples, blocks, spatial, inner, channels: Int
+
+    /// Which gradients are wanted.
+    struct Wanted {
+        let input, parameters, residual: Bool
+        let hasResidual: Bool
+
+        init(_ x: Tensor, _ scale: Tensor, _ shift: Tensor, _ residual: Tensor?) {
+            input = x.requiresGradient
+            parameters = scale.requiresGradient || shift.requiresGradient
+            self.residual = residual?.requiresGradient ?? false
+            hasResidual = residual != nil
+        }
+    }
+
+    init(_ x: Tensor, _ scale: Tensor, _ shift: Tensor) {
+        precondition(
+            x.rank == 4 && scale.shape == [x.shape[1]] && shift.shape == scale.shape,
+            "batchNormalization: input \(x.shape) does not fit scale \(scale.shape) and shift \(shift.shape)")
+        samples = x.shape[0]
+        channels = x.shape[1]
+        spatial = x.shape[2] * x.shape[3]
+        let order = x.layout.isRowMajor ? ChannelOrder.planes : x.opaqueLayout.channels
+        switch order {
+        case .planes: (source, blocks, inner) = (x.detached, channels, 1)
+        case .blocks(let size): (source, blocks, inner) = (x.detached, (channels + size - 1) / size, size)
+        case .last: (source, blocks, inner) = (x.detached, 1, channels)
+        case .other: (source, blocks, inner) = (x.rowMajor.detached, channels, 1)
+        }
+    }
+
+    private var planeSize: Int { spatial * inner }
+    private var grain: Int { max(1, (1 << 14) / max(1, planeSize)) }
+
+    /// A tensor like the source, its elements not yet written.
+    private func uninitializedLikeSource() -> Tensor {
+        Tensor(
+            shape: source.shape, storage: Storage(byteCount: source.storage.byteCount), layout: source.layout)
+    }
+
+    func tensor(_ values: [Double]) -> Tensor {
+        Tensor(values.prefix(channels).map { Float($0) }, shape: [channels])
+    }
+
+    /// Values per channel, with zeros for the channels that only pad a block, so that padding stays zero.
+    private func padded(_ values: (Int) -> Double) -> [Float] {
+        (0..<blocks * inner).map { $0 < channels ? Float(values($0)) : 0 }
+    }
+
+    /// Runs `body(plane, block)` for every sample and block, on all threads.
+    private func forEachPlane(_ body: (_ plane: Int, _ block: Int) -> Void) {
+        Threads.parallelFor(count: samples * blocks, grain: grain) { range in
+            for plane in range { body(plane, plane % blocks) }
+        }
+    }
+
+    /// Sums two quantities per channel over planes, in double precision and in the order of the samples.
+    private func sums(
+        _ body: (_ plane: Int, _ block: Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>) -> Void
+    ) -> ([Double], [Double]) {
+        let count = samples * blocks * inner
+        var partial = [Double](repeating: 0, count: 2 * count)
+        partial.withUnsafeMutableBufferPointer { partial in
+            guard let base = partial.baseAddress else { return }
+            // Each plane writes its own entries.
+            nonisolated(unsafe) let first = base
+            forEachPlane { plane, block in
+                body(plane, block, first + plane * inner, first + count + plane * inner)
+            }
+        }
+        var (a, b) = ([Double](repeating: 0, count: blocks * inner), [Double](repeating: 0, count: blocks * inner))
+        for sample in 0..<samples {
+            for c in 0..<blocks * inner {
+                a[c] += partial[sample * blocks * inner + c]
+                b[c] += partial[count + sample * blocks * inner + c]
+            }
+        }
+        return (a, b)
+    }
+
+    /// Mean and variance per channel. Sums are taken about a value near the mean, so that little cancels.
+    func moments(
+        of x: Tensor, _ collectives: Collectives?
+    ) throws -> (mean: [Double], variance: [Double], count: Int) {
+        let shift = firstRowMeans(x)
+        let (sum, square) = sums { plane, block, sum, square in
+            shift.withUnsafeBufferPointer { shift in
+                guard let first = shift.baseAddress else { return }
+                graft_norm_sums(
+                    x.storage.floats + plane * planeSize, spatial, inner, first + block * inner, sum, square)
+            }
+        }
+        var count = samples * spatial
+        let n = Double(max(1, count))
+        var mean = (0..<blocks * inner).map { Double(shift[$0]) + sum[$0] / n }
+        var variance = (0..<blocks * inner).map { max(0, square[$0] / n - (sum[$0] / n) * (sum[$0] / n)) }
+        if let collectives, collectives.worldSize > 1 {
+            (mean, variance, count) = try combine(mean, variance, count, collectives)
+        }
+        return (mean, variance, count)
+    }
+
+    /// Chan's formula over ranks: total mean first, then the deviations about it.
+    private func combine(
+        _ mean: [Double], _ variance: [Double], _ count: Int, _ collectives: Collectives
+    ) throws -> ([Double], [Double], Int) {
+        var first = mean.map { $0 * Double(count) } + [Double(count)]
+        try first.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
+        let total = max(1, first[mean.count])
+        let globalMean = (0..<mean.count).map { first[$0] / total }
+        var second = (0..<mean.count).map { c in
+            let distance = mean[c] - globalMean[c]
+            return Double(count) * (variance[c] + distance * distance)
+        }
+        try second.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
+        return (globalMean, second.map { $0 / total }, Int(total))
+    }
+
+    /// The mean of the first few positions of the first sample, per channel.
+    private func firstRowMeans(_ x: Tensor) -> [Float] {
+        guard samples > 0, spatial > 0 else { return [Float](repeating: 0, count: blocks * inner) }
+        let positions = min(spatial, 32)
+        return (0..<blocks * inner).map { c in
+            let start = x.storage.floats + (c / inner) * planeSize + c % inner
+            return (0..<positions).reduce(Float(0)) { $0 + start[$1 * inner] } / Float(positions)
+        }
+    }
+
+    func apply(
+        _ scale: Tensor, _ shift: Tensor, _ mean: [Double], _ inverse: [Double], _ residual: Tensor?,
+        _ activation: Activation
+    ) -> Tensor {
+        let (gamma, beta) = (scale.scalars, shift.scalars)
+        let a = padded { Double(gamma[$0]) * inverse[$0] }
+        let b = padded { Double(beta[$0]) - mean[$0] * Double(gamma[$0]) * inverse[$0] }
+        let output = uninitializedLikeSource()
+        let added = residual?.converted(toLayoutOf: source)
+        a.withUnsafeBufferPointer { a in
+            b.withUnsafeBufferPointer { b in
+                guard let firstA = a.baseAddress, let firstB = b.baseAddress else { return }
+                nonisolated(unsafe) let (scales, offsets) = (firstA, firstB)
+                forEachPlane { plane, block in
+                    let start = plane * planeSize
+                    graft_norm_apply(
+                        source.storage.floats + start, added.map { $0.storage.floats + start },
+                        output.storage.floats + start, spatial, inner, scales + block * inner,
+                        offsets + block * inner,
+                        activation.code, activation.slope)
+                }
+            }
+        }
+        return output
+    }
+
+    /// - Parameter batch: how many samples × positions the statistics were taken over, and whose; nil where
+    ///   the statistics were given.
+    func backward(
+        _ gradient: Tensor, output: Tensor, _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
+        _ activation: Activation, wants: Wanted, batch: (count: Int, collectives: Collectives?)?
+    ) throws -> [Tensor?] {
+        let dy = gradient.converted(toLayoutOf: source)
+        let masks = activation != .identity
+        // The residual's gradient is the masked one; where it has to be made anyway, the second pass reads it.
+        let masked = wants.residual && masks ? uninitializedLikeSource() : nil
+        var scaleGradient: Tensor?
+        var shiftGradient: Tensor?
+        var (sum, product) = ([Double](), [Double]())
+        if wants.parameters || batch != nil || masked != nil {
+            (sum, product) = gradientSums(dy, output, masked, mean, activation)
+            scaleGradient = tensor((0..<channels).map { product[$0] * inverse[$0] })
+            shiftGradient = tensor(sum)
+        }
+        var inputGradient: Tensor?
+        if wants.input {
+            var perElement: (sum: [Double], product: [Double])?
+            if let batch {
+                if let collectives = batch.collectives, collectives.worldSize > 1 {
+                    var both = sum + product
+                    try both.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
+                    (sum, product) = (Array(both.prefix(sum.count)), Array(both.suffix(sum.count)))
+                }
+                let n = Double(max(1, batch.count))
+                perElement = (sum.map { $0 / n }, product.map { $0 / n })
+            }
+            inputGradient = self.inputGradient(
+                masked ?? dy, output, scale, mean, inverse, perElement, masked == nil ? activation : .identity)
+        }
+        let gradients = [inputGradient, scaleGradient, shiftGradient]
+        return wants.hasResidual ? gradients + [wants.residual ? masked ?? gradient : nil] : gradients
+    }
+
+    private func gradientSums(
+        _ dy: Tensor, _ output: Tensor, _ masked: Tensor?, _ mean: [Double], _ activation: Activation
+    ) -> ([Double], [Double]) {
+        let centre = padded { mean[$0] }
+        return centre.withUnsafeBufferPointer { centre in
+            nonisolated(unsafe) let centre = centre
+            return sums { plane, block, sum, product in
+                guard let first = centre.baseAddress else { return }
+                let start = plane * planeSize
+                graft_norm_gradient_sums(
+                    dy.storage.floats + start, output.storage.floats + start, source.storage.floats + start,
+                    masked.map { $0.storage.floats + start }, spatial, inner, first + block * inner,
+                    activation.code, activation.slope, sum, product)
+            }
+        }
+    }
+
+    /// dx = scale · inverse · (g - Σg/n - x̂ · Σ(g·x̂)/n), one multiply-add per term and channel.
+    private func inputGradient(
+        _ g: Tensor, _ output: Tensor, _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
+        _ perElement: (sum: [Double], product: [Double])?, _ activation: Activation
+    ) -> Tensor {
+        let gamma = scale.scalars
+        let a = padded { Double(gamma[$0]) * inverse[$0] }
+        func ofX(_ c: Int) -> Double {
+            guard let perElement else { return 0 }
+            return -Double(gamma[c]) * inverse[c] * inverse[c] * inverse[c] * perElement.product[c]
+        }
+        let b = padded(ofX)
+        let d = padded { c in
+            guard let perElement else { return 0 }
+            return -Double(gamma[c]) * inverse[c] * perElement.sum[c] - ofX(c) * mean[c]
+        }
+        let result = uninitializedLikeSource()
+        let parameters = a + b + d
+        parameters.withUnsafeBufferPointer { parameters in
+            guard let base = parameters.baseAddress else { return }
+            nonisolated(unsafe) let first = base
+            forEachPlane { plane, block in
+                let (start, c, width) = (plane * planeSize, block * inner, blocks * inner)
+                graft_norm_gradient_apply(
+                    g.storage.floats + start, output.storage.floats + start, source.storage.floats + start,
+                    result.storage.floats + start, spatial, inner, first + c, first + width + c,
+                    first + 2 * width + c, activation.code, activation.slope)
+            }
+        }
+        return result
+    }
+}

@@ -1,0 +1,292 @@
+import COneDNN
+
+/// Zeros (or, for pooling, nothing) around an image, in pixels.
+public struct SpatialPadding: Hashable, Sendable {
+    public var top, bottom, left, right: Int
+
+    public init(top: Int, bottom: Int, left: Int, right: Int) {
+        (self.top, self.bottom, self.left, self.right) = (top, bottom, left, right)
+    }
+
+    /// The same on all sides.
+    public init(_ all: Int) { self.init(top: all, bottom: all, left: all, right: all) }
+
+    public static let zero = SpatialPadding(0)
+}
+
+/// Two-dimensional convolution (cross-correlation, as the field has it).
+///
+///     y[n,o,i,j] = bias[o] + Σ x[n, c, i·stride + u·dilation - top, j·stride + v·dilation - left] · weight[o,c,u,v]
+///
+/// - Parameters:
+///   - input: N×I×H×W, any layout.
+///   - weight: O×(I/groups)×kH×kW. `groups` = I with weight I×1×kH×kW is a depthwise convolution.
+///   - bias: O.
+///   - stride, dilation: vertical, horizontal.
+/// - Returns: N×O×H'×W', in the layout that suits the processor.
+/// - Precondition: sizes fit together and the output is not empty.
+///
+/// Differentiable twice. Checked against PyTorch's `conv2d`.
+public func convolution2D(
+    _ input: Tensor, weight: Tensor, bias: Tensor? = nil, stride: (Int, Int) = (1, 1),
+    padding: SpatialPadding = .zero, dilation: (Int, Int) = (1, 1), groups: Int = 1
+) -> Tensor {
+    let geometry = ConvolutionGeometry(
+        input: input.shape, weight: weight.shape, stride: stride, padding: padding, dilation: dilation,
+        groups: groups)
+    let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil)
+    let output = plan.forward(input, weight, bias)
+    return output.recorded("convolution", from: [input, weight] + (bias.map { [$0] } ?? [])) { gradient in
+        let inputGradient =
+            input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
+        var weightGradient: Tensor?
+        var biasGradient: Tensor?
+        if weight.requiresGradient, bias?.requiresGradient == true, !Tape.isRecording {
+            (weightGradient, biasGradient) = plan.parameterGradients(input, gradient)
+        } else {
+            if weight.requiresGradient {
+                weightGradient = convolutionWeightGradient(input, gradient, geometry)
+            }
+            if bias?.requiresGradient == true { biasGradient = gradient.sum(axes: [0, 2, 3]) }
+        }
+        return bias == nil ? [inputGradient, weightGradient] : [inputGradient, weightGradient, biasGradient]
+    }
+}
+
+/// The gradient of a convolution's input: a transposed convolution of the output's gradient.
+func convolutionInputGradient(_ gradient: Tensor, weight: Tensor, _ geometry: ConvolutionGeometry) -> Tensor {
+    ConvolutionPlan.plan(for: geometry, usesBias: false).inputGradient(gradient, weight)
+        .recorded("convolution input gradient", from: [gradient, weight]) { second in
+            [
+                gradient.requiresGradient ? geometry.convolve(second, weight) : nil,
+                weight.requiresGradient ? convolutionWeightGradient(second, gradient, geometry) : nil,
+            ]
+        }
+}
+
+/// The gradient of a convolution's weight.
+func convolutionWeightGradient(_ input: Tensor, _ gradient: Tensor, _ geometry: ConvolutionGeometry) -> Tensor {
+    ConvolutionPlan.plan(for: geometry, usesBias: false).parameterGradients(input, gradient).weight
+        .recorded("convolution weight gradient", from: [input, gradient]) { second in
+            [
+                input.requiresGradient ? convolutionInputGradient(gradient, weight: second, geometry) : nil,
+                gradient.requiresGradient ? geometry.convolve(input, second) : nil,
+            ]
+        }
+}
+
+/// Everything that determines which convolution is meant, and so which primitive computes it.
+struct ConvolutionGeometry: Hashable {
+    let input: [Int]
+    let weight: [Int]
+    let output: [Int]
+    let strideY, strideX, dilationY, dilationX: Int
+    let padding: SpatialPadding
+    let groups: Int
+
+    init(
+        input: [Int], weight: [Int], stride: (Int, Int), padding: SpatialPadding, dilation: (Int, Int),
+        groups: Int
+    ) {
+        precondition(
+            input.count == 4 && weight.count == 4,
+            "convolution2D: input \(input) must be N×C×H×W and weight \(weight) O×I×kH×kW")
+        precondition(
+            groups > 0 && input[1] == weight[1] * groups && weight[0] % groups == 0,
+            "convolution2D: input \(input) does not fit weight \(weight) with \(groups) groups")
+        func outputSize(_ size: Int, _ kernel: Int, _ before: Int, _ after: Int, _ stride: Int, _ dilation: Int) -> Int {
+            let span = size + before + after - dilation * (kernel - 1) - 1
+            return span < 0 ? 0 : span / stride + 1
+        }
+        let height = outputSize(input[2], weight[2], padding.top, padding.bottom, stride.0, dilation.0)
+        let width = outputSize(input[3], weight[3], padding.left, padding.right, stride.1, dilation.1)
+        precondition(
+            height > 0 && width > 0,
+            "convolution2D: input \(input) is smaller than the kernel of weight \(weight) with padding \(padding)")
+        self.input = input
+        self.weight = weight
+        output = [input[0], weight[0], height, width]
+        (strideY, strideX) = stride
+        (dilationY, dilationX) = dilation
+        self.padding = padding
+        self.groups = groups
+    }
+
+    func convolve(_ input: Tensor, _ weight: Tensor) -> Tensor {
+        convolution2D(
+            input, weight: weight, stride: (strideY, strideX), padding: padding,
+            dilation: (dilationY, dilationX), groups: groups)
+    }
+
+    /// The weight as oneDNN sees it: groups×O/groups×I/groups×kH×kW where there are groups.
+    var weightDimensions: [Int] {
+        groups == 1 ? weight : [groups, weight[0] / groups, weight[1], weight[2], weight[3]]
+    }
+}
+
+/// The compiled forward and backward of one convolution; the backwards are made when first asked for.
+///
+/// Direct convolutions only: which algorithm runs is a function of shape and processor.
+private final class ConvolutionPlan {
+    private let geometry: ConvolutionGeometry
+    private let usesBias: Bool
+    private let weightRows: OpaqueLayout
+    private let biasLayout: OpaqueLayout
+    private let forwardPrimitive: Primitive
+    private let sourceLayout, weightLayout, outputLayout: OpaqueLayout
+
+    private struct Key: Hashable {
+        let geometry: ConvolutionGeometry
+        let usesBias: Bool
+        /// Primitives are compiled for a number of threads.
+        let threads: Int
+    }
+    private static let cache = PrimitiveCache<Key, ConvolutionPlan>()
+
+    static func plan(for geometry: ConvolutionGeometry, usesBias: Bool) -> ConvolutionPlan {
+        cache.value(for: Key(geometry: geometry, usesBias: usesBias, threads: Threads.count)) {
+            ConvolutionPlan(geometry, usesBias: usesBias)
+        }
+    }
+
+    private init(_ geometry: ConvolutionGeometry, usesBias: Bool) {
+        self.geometry = geometry
+        self.usesBias = usesBias
+        weightRows = .rowMajor(geometry.weightDimensions)
+        let biasLayout = OpaqueLayout.rowMajor([geometry.weight[0]])
+        self.biasLayout = biasLayout
+        var operation = dnnl_convolution_desc_t()
+        Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+            OneDNN.check(
+                dnnl_dilated_convolution_forward_desc_init(
+                    &operation, dnnl_forward_training, dnnl_convolution_direct, source, weight,
+                    usesBias ? withUnsafePointer(to: &biasLayout.descriptor) { $0 } : nil, output, strides,
+                    dilates, before, after),
+                "dnnl_dilated_convolution_forward_desc_init")
+        }
+        guard let primitive = Primitive(operation: &operation) else {
+            preconditionFailure("oneDNN has no convolution for \(geometry)")
+        }
+        forwardPrimitive = primitive
+        sourceLayout = primitive.layout(of: DNNL_ARG_SRC)
+        weightLayout = primitive.layout(of: DNNL_ARG_WEIGHTS)
+        outputLayout = primitive.layout(of: DNNL_ARG_DST)
+    }
+
+    func forward(_ input: Tensor, _ weight: Tensor, _ bias: Tensor?) -> Tensor {
+        let output = Storage(byteCount: outputLayout.byteCount)
+        let learns = weight.requiresGradient && Tape.isRecording
+        var arguments = [
+            (DNNL_ARG_SRC, sourceLayout, OneDNN.storage(of: input, in: sourceLayout)),
+            (DNNL_ARG_WEIGHTS, weightLayout, storage(ofWeight: weight, in: weightLayout, keep: !learns)),
+            (DNNL_ARG_DST, outputLayout, output),
+        ]
+        if let bias { arguments.append((DNNL_ARG_BIAS, biasLayout, bias.rowMajor.storage)) }
+        forwardPrimitive.execute(arguments)
+        return Tensor(shape: geometry.output, storage: output, layout: outputLayout.layout(of: geometry.output))
+    }
+
+    func inputGradient(_ gradient: Tensor, _ weight: Tensor) -> Tensor {
+        let target = Storage(byteCount: inputGradientPrimitive.inputLayout.byteCount)
+        let plan = inputGradientPrimitive
+        plan.primitive.execute([
+            (DNNL_ARG_DIFF_DST, plan.gradientLayout, OneDNN.storage(of: gradient, in: plan.gradientLayout)),
+            (DNNL_ARG_WEIGHTS, plan.weightLayout, storage(ofWeight: weight, in: plan.weightLayout, keep: !weight.requiresGradient)),
+            (DNNL_ARG_DIFF_SRC, plan.inputLayout, target),
+        ])
+        return Tensor(shape: geometry.input, storage: target, layout: plan.inputLayout.layout(of: geometry.input))
+    }
+
+    func parameterGradients(_ input: Tensor, _ gradient: Tensor) -> (weight: Tensor, bias: Tensor?) {
+        let plan = weightGradientPrimitive
+        let blocked = Storage(byteCount: plan.weightLayout.byteCount)
+        var arguments = [
+            (DNNL_ARG_SRC, plan.inputLayout, OneDNN.storage(of: input, in: plan.inputLayout)),
+            (DNNL_ARG_DIFF_DST, plan.gradientLayout, OneDNN.storage(of: gradient, in: plan.gradientLayout)),
+            (DNNL_ARG_DIFF_WEIGHTS, plan.weightLayout, blocked),
+        ]
+        let bias = usesBias ? Tensor(uninitialized: [geometry.weight[0]]) : nil
+        if let bias { arguments.append((DNNL_ARG_DIFF_BIAS, biasLayout, bias.storage)) }
+        plan.primitive.execute(arguments)
+        guard !plan.weightLayout.isSame(as: weightRows) else {
+            return (Tensor(shape: geometry.weight, storage: blocked), bias)
+        }
+        let rows = Tensor(uninitialized: geometry.weight)
+        OneDNN.reorder(blocked, plan.weightLayout, to: rows.storage, weightRows)
+        return (rows, bias)
+    }
+
+    /// The weight in a layout of oneDNN's choice. The copy is kept where the values will stay and the next
+    /// batch wants the same: it is dropped as soon as the weight changes.
+    private func storage(ofWeight weight: Tensor, in layout: OpaqueLayout, keep: Bool) -> Storage {
+        guard !layout.isSame(as: weightRows) else { return weight.rowMajor.storage }
+        if let kept = weight.storage.reordered.first(where: { $0.layout.isSame(as: layout) }) { return kept.storage }
+        let storage = Storage(byteCount: layout.byteCount)
+        OneDNN.reorder(weight.rowMajor.storage, weightRows, to: storage, layout)
+        if keep { weight.storage.reordered.append((layout, storage)) }
+        return storage
+    }
+
+    // MARK: Backward primitives
+
+    private struct BackwardPrimitive {
+        let primitive: Primitive
+        let inputLayout, weightLayout, gradientLayout: OpaqueLayout
+    }
+
+    private lazy var inputGradientPrimitive: BackwardPrimitive = {
+        var operation = dnnl_convolution_desc_t()
+        Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+            OneDNN.check(
+                dnnl_dilated_convolution_backward_data_desc_init(
+                    &operation, dnnl_convolution_direct, source, weight, output, strides, dilates, before, after),
+                "dnnl_dilated_convolution_backward_data_desc_init")
+        }
+        guard let primitive = Primitive(operation: &operation, hint: forwardPrimitive) else {
+            preconditionFailure("oneDNN has no backward convolution for \(geometry)")
+        }
+        return BackwardPrimitive(
+            primitive: primitive, inputLayout: primitive.layout(of: DNNL_ARG_DIFF_SRC),
+            weightLayout: primitive.layout(of: DNNL_ARG_WEIGHTS),
+            gradientLayout: primitive.layout(of: DNNL_ARG_DIFF_DST))
+    }()
+
+    private lazy var weightGradientPrimitive: BackwardPrimitive = {
+        var operation = dnnl_convolution_desc_t()
+        Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+            OneDNN.check(
+                dnnl_dilated_convolution_backward_weights_desc_init(
+                    &operation, dnnl_convolution_direct, source, weight,
+                    usesBias ? withUnsafePointer(to: &biasLayout.descriptor) { $0 } : nil, output, strides,
+                    dilates, before, after),
+                "dnnl_dilated_convolution_backward_weights_desc_init")
+        }
+        guard let primitive = Primitive(operation: &operation, hint: forwardPrimitive) else {
+            preconditionFailure("oneDNN has no weight gradient of the convolution \(geometry)")
+        }
+        return BackwardPrimitive(
+            primitive: primitive, inputLayout: primitive.layout(of: DNNL_ARG_SRC),
+            weightLayout: primitive.layout(of: DNNL_ARG_DIFF_WEIGHTS),
+            gradientLayout: primitive.layout(of: DNNL_ARG_DIFF_DST))
+    }()
+
+    private typealias Descriptor = UnsafePointer<dnnl_memory_desc_t>
+    private typealias Dimensions = UnsafePointer<Int64>
+
+    /// Calls `body` with descriptors that leave all layouts to oneDNN, strides, dilations and padding.
+    private static func withDescriptors(
+        _ geometry: ConvolutionGeometry,
+        _ body: (Descriptor, Descriptor, Descriptor, Dimensions, Dimensions, Dimensions, Dimensions) -> Void
+    ) {
+        var source = OneDNN.anyLayout(geometry.input)
+        var weight = OneDNN.anyLayout(geometry.weightDimensions)
+        var output = OneDNN.anyLayout(geometry.output)
+        let padding = geometry.padding
+        let strides = [Int64(geometry.strideY), Int64(geometry.strideX)]
+        // oneDNN counts the holes between taps: 0 for a plain kernel.
+        let dilates = [Int64(geometry.dilationY - 1), Int64(geometry.dilationX - 1)]
+        body(
+            &source, &weight, &output, strides, dilates, [Int64(padding.top), Int64(padding.left)],
+            [Int64(padding.bottom), Int64(padding.right)])
+    }
+}
