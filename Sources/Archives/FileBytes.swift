@@ -33,6 +33,15 @@ enum FileBytes {
         }
     }
 
+    /// How many bytes a file has.
+    static func size(_ path: String) throws -> Int {
+        var status = stat()
+        guard stat(path, &status) == 0 else {
+            throw ArchiveError.unreadable(path: path, reason: reason(errno))
+        }
+        return Int(status.st_size)
+    }
+
     /// What the operating system says about an error number.
     static func reason(_ number: Int32) -> String {
         String(cString: strerror(number))

@@ -36,11 +36,21 @@ public struct StoredTensor: Equatable, Sendable {
         precondition(
             bytes.count == shape.reduce(1, *) * elementType.byteCount,
             "StoredTensor \(name): \(bytes.count) bytes for \(elementType) of shape \(shape)")
+        self.init(
+            listed: name, shape: shape, elementType: elementType, bytes: bytes,
+            sourceElementType: sourceElementType ?? elementType, role: role, layout: layout)
+    }
+
+    /// A tensor that may come without its bytes: what a listing of a file gives.
+    init(
+        listed name: String, shape: [Int], elementType: ElementType, bytes: Data, sourceElementType: ElementType,
+        role: Role, layout: String?
+    ) {
         self.name = name
         self.shape = shape
         self.elementType = elementType
         self.bytes = bytes.startIndex == 0 ? bytes : Data(bytes)
-        self.sourceElementType = sourceElementType ?? elementType
+        self.sourceElementType = sourceElementType
         self.role = role
         self.layout = layout
     }
@@ -128,5 +138,18 @@ extension StoredTensor {
         case 31: return Float(bitPattern: (sign < 0 ? 0xff80_0000 : 0x7f80_0000) | mantissa << 13)
         default: return sign * Float(bitPattern: UInt32(exponent + 112) << 23 | mantissa << 13)
         }
+    }
+}
+
+extension StoredTensor.Role {
+    /// What the name says where the format does not: running statistics of batch norm, in PyTorch's words
+    /// and in Keras's, are buffers.
+    static func expected(for name: String) -> StoredTensor.Role {
+        let endings = [
+            "running_mean", "running_var", "num_batches_tracked", "moving_mean", "moving_variance",
+            "moving_mean:0", "moving_variance:0",
+        ]
+        let last = name.split { $0 == "." || $0 == "/" }.last.map(String.init) ?? name
+        return endings.contains(last) ? .buffer : .parameter
     }
 }

@@ -72,10 +72,11 @@ enum HDF5Text {
         _ transfer: (hid_t, UnsafeMutableRawPointer) throws -> Void
     ) throws -> [String] {
         try HDF5Library.locked {
+            // An empty list of names has no type: Keras writes it as an array of no floats.
+            guard count > 0 else { return [] }
             guard H5Tget_class(type.id) == H5T_STRING else {
                 throw ArchiveError.mismatch(path: path, name: name, expected: "text", actual: "not text")
             }
-            guard count > 0 else { return [] }
             if H5Tis_variable_str(type.id) > 0 {
                 return try readVariable(type: type, space: space, count: count, transfer)
             }

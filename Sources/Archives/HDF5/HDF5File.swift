@@ -15,6 +15,8 @@ public final class HDF5File {
     /// The root group `/`.
     public let root: HDF5Group
     private let handle: HDF5Handle
+    /// Bytes before the first that HDF5 uses.
+    private let userBlock: Int
 
     /// Opens an existing file for reading.
     ///
@@ -49,6 +51,7 @@ public final class HDF5File {
                 "H5Pset_link_creation_order", name, H5Pset_link_creation_order(creation.id, HDF5Group.keepsOrder))
         }
         path = name
+        self.userBlock = userBlock
         handle = try HDF5Handle("H5Fcreate", name, closedBy: H5Fclose) {
             H5Fcreate(name, graft_H5F_ACC_TRUNC(), creation.id, access.id)
         }
@@ -57,6 +60,7 @@ public final class HDF5File {
 
     private init(_ path: String, call: String, _ open: () -> hid_t) throws {
         self.path = path
+        userBlock = 0
         handle = try HDF5Handle(call, path, closedBy: H5Fclose, open)
         root = try HDF5Group.open("/", in: handle, path: path)
     }
@@ -75,15 +79,16 @@ public final class HDF5File {
         try handle.close("H5Fclose", path)
     }
 
-    /// The bytes of a file in memory, its user block included.
+    /// The bytes of a file in memory, its user block (zeros) included, which the library leaves out.
     func image() throws -> Data {
         try flush()
         return try HDF5Library.locked {
             let count = try HDF5Library.check("H5Fget_file_image", path, H5Fget_file_image(handle.id, nil, 0))
-            var image = Data(count: count)
+            var image = Data(count: userBlock + count)
             try image.withUnsafeMutableBytes { bytes in
                 _ = try HDF5Library.check(
-                    "H5Fget_file_image", path, H5Fget_file_image(handle.id, bytes.baseAddress, count))
+                    "H5Fget_file_image", path,
+                    H5Fget_file_image(handle.id, bytes.baseAddress?.advanced(by: userBlock), count))
             }
             return image
         }

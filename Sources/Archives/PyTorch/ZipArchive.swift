@@ -1,0 +1,192 @@
+import CZlib
+import Foundation
+
+/// A zip archive in memory: stored and deflated entries, zip64, checksums.
+struct ZipArchive {
+    private struct Entry {
+        var method: UInt16
+        var checksum: UInt32
+        var compressedSize: Int
+        var size: Int
+        var headerOffset: Int
+    }
+
+    private let bytes: Data
+    private let path: String
+    private var entries: [String: Entry] = [:]
+
+    /// The names of the entries.
+    var names: [String] { entries.keys.sorted() }
+    /// What all entries together hold, in bytes. Stored entries that overlap count once.
+    var totalSize: Int {
+        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { $0 + $1.size }
+        let deflated = entries.values.filter { $0.method != 0 }.reduce(0) { $0 + $1.size }
+        return min(stored, bytes.count) + deflated
+    }
+
+    init(_ bytes: Data, path: String) throws {
+        self.bytes = bytes
+        self.path = path
+        try readDirectory()
+    }
+
+    func contentsIfPresent(_ name: String) throws -> Data? {
+        entries[name] == nil ? nil : try contents(name)
+    }
+
+    /// The bytes of an entry; where it is stored, a slice of the archive.
+    func contents(_ name: String) throws -> Data {
+        var reader = self.reader
+        guard let entry = entries[name] else { throw reader.damaged("the entry \(name) is missing") }
+        try reader.seek(to: entry.headerOffset)
+        guard try reader.integer(UInt32.self) == 0x0403_4b50 else { throw reader.damaged("no entry where \(name) should be") }
+        _ = try reader.take(22)
+        let skipped = Int(try reader.integer(UInt16.self)) + Int(try reader.integer(UInt16.self))
+        _ = try reader.take(skipped)
+        let raw = bytes[try reader.take(entry.compressedSize)]
+        let contents: Data
+        switch entry.method {
+        case 0:
+            guard entry.size == entry.compressedSize else { throw reader.damaged("\(name) has two sizes") }
+            contents = raw
+        case 8:
+            contents = try inflate(raw, to: entry.size, name)
+        default:
+            throw ArchiveError.unsupported(path: path, feature: "the zip compression method \(entry.method)")
+        }
+        guard ZipArchive.checksum(contents) == entry.checksum else {
+            throw reader.damaged("the checksum of \(name) is wrong")
+        }
+        return contents
+    }
+
+    private var reader: ByteReader { ByteReader(bytes, path: path, format: WeightFormat.pytorchZip.title) }
+
+    // MARK: Directory
+
+    private mutating func readDirectory() throws {
+        var reader = self.reader
+        let (count, offset) = try endRecord()
+        // Every entry of the directory takes 46 bytes or more.
+        guard count <= bytes.count / 46 else { throw reader.damaged("\(count) entries in \(bytes.count) bytes") }
+        try reader.seek(to: offset)
+        for _ in 0..<count {
+            let (name, entry) = try directoryEntry(&reader)
+            guard entry.size <= bytes.count || entry.method == 8 && entry.size / 1_100 <= entry.compressedSize else {
+                throw reader.damaged("\(name) claims \(entry.size) bytes")
+            }
+            entries[name] = entry
+        }
+        guard sizesAddUp else { throw reader.damaged("entries of absurd sizes") }
+    }
+
+    private var sizesAddUp: Bool {
+        var total = 0
+        for entry in entries.values {
+            let (sum, overflow) = total.addingReportingOverflow(entry.size)
+            guard !overflow else { return false }
+            total = sum
+        }
+        return true
+    }
+
+    /// How many entries there are and where their directory begins.
+    private func endRecord() throws -> (count: Int, offset: Int) {
+        var reader = self.reader
+        let signature: [UInt8] = [0x50, 0x4b, 0x05, 0x06]
+        let earliest = max(0, bytes.count - 65_557)
+        guard bytes.count >= 22,
+            let end = stride(from: bytes.count - 22, through: earliest, by: -1).first(where: {
+                bytes[$0] == 0x50 && bytes[$0..<$0 + 4].elementsEqual(signature)
+            })
+        else { throw reader.damaged("the zip directory at its end is missing") }
+        try reader.seek(to: end + 10)
+        let count = Int(try reader.integer(UInt16.self))
+        _ = try reader.take(4)
+        let offset = Int(try reader.integer(UInt32.self))
+        guard count == 0xffff || offset == 0xffff_ffff else { return (count, offset) }
+        return try endRecord64(before: end)
+    }
+
+    private func endRecord64(before end: Int) throws -> (count: Int, offset: Int) {
+        var reader = self.reader
+        try reader.seek(to: end - 20)
+        guard try reader.integer(UInt32.self) == 0x0706_4b50 else { throw reader.damaged("the zip64 directory is missing") }
+        _ = try reader.take(4)
+        try reader.seek(to: try reader.size())
+        guard try reader.integer(UInt32.self) == 0x0606_4b50 else { throw reader.damaged("the zip64 directory is missing") }
+        _ = try reader.take(28)
+        let count = try reader.size()
+        _ = try reader.take(8)
+        return (count, try reader.size())
+    }
+
+    private func directoryEntry(_ reader: inout ByteReader) throws -> (String, Entry) {
+        guard try reader.integer(UInt32.self) == 0x0201_4b50 else { throw reader.damaged("a zip directory entry is broken") }
+        _ = try reader.take(6)
+        let method = try reader.integer(UInt16.self)
+        _ = try reader.take(4)
+        let checksum = try reader.integer(UInt32.self)
+        var entry = Entry(
+            method: method, checksum: checksum, compressedSize: Int(try reader.integer(UInt32.self)),
+            size: Int(try reader.integer(UInt32.self)), headerOffset: 0)
+        let nameLength = Int(try reader.integer(UInt16.self))
+        let extraLength = Int(try reader.integer(UInt16.self))
+        let commentLength = Int(try reader.integer(UInt16.self))
+        _ = try reader.take(8)
+        entry.headerOffset = Int(try reader.integer(UInt32.self))
+        let name = String(decoding: bytes[try reader.take(nameLength)], as: UTF8.self)
+        let extra = try reader.take(extraLength)
+        try readExtra(extra, into: &entry)
+        _ = try reader.take(commentLength)
+        return (name, entry)
+    }
+
+    /// zip64 keeps sizes that do not fit 32 bits in an extra field, in this order.
+    private func readExtra(_ range: Range<Int>, into entry: inout Entry) throws {
+        var extra = ByteReader(bytes.subdata(in: range), path: path, format: WeightFormat.pytorchZip.title)
+        while extra.remaining >= 4 {
+            let kind = try extra.integer(UInt16.self)
+            let length = Int(try extra.integer(UInt16.self))
+            guard kind == 1 else {
+                _ = try extra.take(min(length, extra.remaining))
+                continue
+            }
+            if entry.size == 0xffff_ffff { entry.size = try extra.size() }
+            if entry.compressedSize == 0xffff_ffff { entry.compressedSize = try extra.size() }
+            if entry.headerOffset == 0xffff_ffff { entry.headerOffset = try extra.size() }
+            return
+        }
+    }
+
+    // MARK: Contents
+
+    private func inflate(_ raw: Data, to size: Int, _ name: String) throws -> Data {
+        let failure = reader.damaged("\(name) cannot be decompressed")
+        guard let inputSize = UInt32(exactly: raw.count), let outputSize = UInt32(exactly: size) else {
+            throw ArchiveError.unsupported(path: path, feature: "a compressed entry of more than 4 GiB")
+        }
+        guard size > 0 else { return Data() }
+        var stream = z_stream()
+        guard inflateInit2_(&stream, -15, zlibVersion(), CInt(MemoryLayout<z_stream>.size)) == Z_OK else { throw failure }
+        defer { inflateEnd(&stream) }
+        var result = Data(count: size)
+        let status = result.withUnsafeMutableBytes { output in
+            raw.withUnsafeBytes { input in
+                stream.next_in = UnsafeMutablePointer(mutating: input.bindMemory(to: UInt8.self).baseAddress)
+                stream.avail_in = inputSize
+                stream.next_out = output.bindMemory(to: UInt8.self).baseAddress
+                stream.avail_out = outputSize
+                return CZlib.inflate(&stream, Z_FINISH)
+            }
+        }
+        guard status == Z_STREAM_END, stream.avail_out == 0 else { throw failure }
+        return result
+    }
+
+    private static func checksum(_ data: Data) -> UInt32 {
+        data.withUnsafeBytes { bytes in
+            UInt32(truncatingIfNeeded: crc32_z(0, bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count))
+        }
+    }
+}
