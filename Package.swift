@@ -50,7 +50,7 @@ let package = Package(
             name: "Tensors",
             dependencies: ["COneDNN", "COpenBLAS", "CKernels", "Collectives", logging]),
         .target(name: "Layers", dependencies: ["Tensors", "Collectives", collections]),
-        .target(name: "Models", dependencies: ["Layers", "Tensors"]),
+        .target(name: "Models", dependencies: ["Layers", "Tensors", "Collectives"]),
         .target(
             name: "Archives",
             dependencies: ["CHDF5", "CZlib", "Models", "Layers", "Tensors", collections, crypto, logging]),

@@ -1,0 +1,101 @@
+import Collectives
+import Tensors
+
+/// A layer, or anything built of layers, that turns one tensor into another.
+public protocol Module {
+    /// - Throws: `LayerError` where the input does not fit, with the path of the layer.
+    func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor
+
+    /// What shape comes out for an input of this shape, without computing anything. Throws exactly
+    /// where a call with such an input would.
+    func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int]
+}
+
+/// What a forward pass must know besides its input.
+public struct ForwardContext {
+    /// Whose statistics batch norm uses while training.
+    public enum BatchNormMode: String, Codable, Sendable, CaseIterable {
+        /// Each rank's own slice of the batch.
+        case local
+        /// The running ones, which stay put, as in evaluation.
+        case frozen
+        /// The whole global batch, over all ranks.
+        case synchronised
+    }
+
+    /// Training against evaluation: batch statistics, dropout.
+    public var isTraining: Bool
+    /// With epoch and position, what dropout draws from.
+    public var seed: UInt64
+    public var epoch: Int
+    /// Position in the epoch of the first sample of this rank's slice of the batch.
+    public var position: Int
+    /// The ranks, for synchronised batch norm.
+    public var collectives: Collectives?
+    public var batchNorm: BatchNormMode
+
+    public init(
+        isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
+        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local
+    ) {
+        self.isTraining = isTraining
+        self.seed = seed
+        self.epoch = epoch
+        self.position = position
+        self.collectives = collectives
+        self.batchNorm = batchNorm
+    }
+
+    /// Evaluation and prediction.
+    public static var inference: ForwardContext { ForwardContext(isTraining: false) }
+    /// Training in a single process.
+    public static var training: ForwardContext { ForwardContext(isTraining: true) }
+}
+
+/// Collects what layers would produce while shapes are followed through a network.
+public final class ShapePass {
+    /// One layer's output.
+    public struct Step {
+        public let path: String
+        public let outputShape: [Int]
+        /// Multiplications (each with an addition) of the forward pass.
+        public let multiplications: Int
+    }
+    public private(set) var steps: [Step] = []
+    public init() {}
+
+    public func record(_ path: String, _ outputShape: [Int], multiplications: Int = 0) {
+        steps.append(Step(path: path, outputShape: outputShape, multiplications: multiplications))
+    }
+
+    /// Values in all outputs together: what a training step keeps, at most.
+    public var outputCount: Int { steps.reduce(0) { $0 + $1.outputShape.reduce(1, *) } }
+    public var multiplications: Int { steps.reduce(0) { $0 + $1.multiplications } }
+}
+
+/// An input that a layer cannot take.
+public enum LayerError: GraftError, Equatable {
+    /// The input of the layer at `path` does not have the dimensions it needs.
+    case wrongInput(path: String, expected: String, actual: [Int])
+    /// The input is smaller than the layer's window.
+    case inputTooSmall(path: String, window: [Int], actual: [Int])
+    /// Two branches that are summed have different shapes.
+    case branchesDiffer(path: String, main: [Int], shortcut: [Int])
+
+    public var exitCode: ExitCode { .data }
+
+    public var description: String {
+        switch self {
+        case .wrongInput(let path, let expected, let actual):
+            return "\(path): expects \(expected), not \(words(actual)); check the input size and channels"
+        case .inputTooSmall(let path, let window, let actual):
+            return "\(path): an input of \(words(actual)) is smaller than the window of \(words(window)); "
+                + "use larger images"
+        case .branchesDiffer(let path, let main, let shortcut):
+            return "\(path): the branches to be summed give \(words(main)) and \(words(shortcut)); "
+                + "use another input size"
+        }
+    }
+
+    private func words(_ shape: [Int]) -> String { shape.map(String.init).joined(separator: "×") }
+}

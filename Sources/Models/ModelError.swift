@@ -1,0 +1,34 @@
+import Collectives
+
+/// An architecture that cannot be built as asked.
+public enum ModelError: GraftError, Equatable {
+    case unknownArchitecture(name: String, nearest: [String])
+    case unknownVariant(architecture: String, variant: String, known: [String])
+    /// A number of classes, channels or a width that no network has.
+    case invalidNumber(architecture: String, key: String, value: String, expected: String)
+    /// Images that do not have the dimensions the network takes.
+    case wrongImages(architecture: String, expected: String, actual: [Int])
+
+    public var exitCode: ExitCode {
+        if case .wrongImages = self { return .data }
+        return .usage
+    }
+
+    public var description: String {
+        switch self {
+        case .unknownArchitecture(let name, let nearest):
+            let hint = nearest.isEmpty
+                ? "known are \(Architecture.knownNames.joined(separator: ", "))"
+                : "did you mean \(nearest.joined(separator: ", "))?"
+            return "architecture \"\(name)\" is not known; \(hint)"
+        case .unknownVariant(let architecture, let variant, let known):
+            return "architecture \(architecture) has no variant \"\(variant)\"; "
+                + "it has \(known.joined(separator: ", "))"
+        case .invalidNumber(let architecture, let key, let value, let expected):
+            return "architecture \(architecture): \(key) is \(value), expected \(expected)"
+        case .wrongImages(let architecture, let expected, let actual):
+            return "\(architecture): takes images \(expected), not "
+                + actual.map(String.init).joined(separator: "×")
+        }
+    }
+}

@@ -1,0 +1,147 @@
+// ResNet for ImageNet: 18, 34, 50, 101 and 152 layers.
+//
+// Paper: He, Zhang, Ren, Sun, "Deep Residual Learning for Image Recognition", 2015,
+//   https://arxiv.org/abs/1512.03385
+// Variants: v1.5 (torchvision, NVIDIA; the default) has the stride of a bottleneck in its 3×3
+//   convolution; v1 (the paper) in its first 1×1. They differ from 50 layers on; weights do not tell
+//   them apart. `keras` is keras.applications: v1 with biased convolutions and ε 1.001e-5.
+// Weight names: torchvision's — conv1, bn1, layer1.0.conv1, layer1.0.bn1, …, layer2.0.downsample.0
+//   (convolution) and .1 (norm), fc.
+// Checked against: torchvision's resnet18 and resnet50 — logits in evaluation, loss and gradients in
+//   training, at two input sizes, v1 by moving the stride (Tests/ModelsTests/Reference).
+
+import Layers
+import Tensors
+
+public enum ResNet {
+    /// The depths of the paper's table 1.
+    public enum Depth: Int, CaseIterable, Sendable {
+        case resNet18 = 18
+        case resNet34 = 34
+        case resNet50 = 50
+        case resNet101 = 101
+        case resNet152 = 152
+
+        /// Blocks in layer1 to layer4.
+        var blocks: [Int] {
+            switch self {
+            case .resNet18: [2, 2, 2, 2]
+            case .resNet34, .resNet50: [3, 4, 6, 3]
+            case .resNet101: [3, 4, 23, 3]
+            case .resNet152: [3, 8, 36, 3]
+            }
+        }
+
+        /// Whether blocks are 1×1, 3×3, 1×1 with four times the width at their ends.
+        var hasBottlenecks: Bool { rawValue >= 50 }
+
+        var variants: [Variant] { hasBottlenecks ? Variant.allCases : [.v1_5, .v1] }
+    }
+
+    public enum Variant: String, CaseIterable, Sendable {
+        case v1_5 = "v1.5"
+        case v1
+        case keras
+
+        var rule: NormalizationRule { self == .keras ? .keras.with(epsilon: 1.001e-5) : .pytorch }
+    }
+
+    static func network(
+        _ architecture: Architecture, _ depth: Depth, _ variant: Variant, seed: UInt64
+    ) -> Network {
+        let scope = Scope(ParameterStore(), seed: seed)
+        let style = Style(hasBottlenecks: depth.hasBottlenecks, variant: variant)
+        let stem = style.block(
+            scope, "conv1", "bn1", architecture.inputChannels, 64,
+            SlidingWindow(7, stride: 2, padding: .symmetric(3)))
+        let pool = MaxPool2D("maxpool", window: SlidingWindow(3, stride: 2, padding: .symmetric(1)))
+        var stages = [
+            Stage(name: "stem", parameterPrefixes: ["conv1", "bn1"], module: Sequential([stem, pool]))
+        ]
+        var channels = 64
+        for (index, count) in depth.blocks.enumerated() {
+            let name = "layer\(index + 1)"
+            let width = 64 << index
+            let blocks = (0..<count).map { block in
+                let stride = index > 0 && block == 0 ? 2 : 1
+                defer { channels = width * style.expansion }
+                return Block(scope / name / block, style, inputs: channels, width: width, stride: stride)
+            }
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks)))
+        }
+        let isKeras = variant == .keras
+        let classifier = Linear(
+            scope / "fc", inputs: channels, outputs: architecture.classes,
+            initializer: isKeras ? .glorotUniform : nil, biasInitializer: isKeras ? .zeros : nil)
+        return Network(
+            architecture, store: scope.store, stages: stages,
+            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "fc")
+    }
+
+    /// What all blocks of one network have in common.
+    struct Style {
+        let hasBottlenecks: Bool
+        let variant: Variant
+        var expansion: Int { hasBottlenecks ? 4 : 1 }
+
+        func block(
+            _ scope: Scope, _ convolution: String, _ normalization: String, _ inputs: Int, _ outputs: Int,
+            _ window: SlidingWindow, activation: Activation = .relu
+        ) -> ConvolutionBatchNorm {
+            let isKeras = variant == .keras
+            return ConvolutionBatchNorm(
+                convolution: Convolution2D(
+                    scope / convolution, inputChannels: inputs, outputChannels: outputs, window: window,
+                    usesBias: isKeras, initializer: isKeras ? .glorotUniform : .kaimingNormal(.fanOut),
+                    biasInitializer: .zeros),
+                normalization: scope / normalization, rule: variant.rule, activation: activation)
+        }
+    }
+
+    /// ReLU(convolutions(x) + shortcut(x)).
+    /// Input N×inputs×H×W, output N×(width·expansion)×⌈H/stride⌉×⌈W/stride⌉.
+    struct Block: Module {
+        /// All convolutions but the last, each with its norm and ReLU.
+        private let convolutions: [ConvolutionBatchNorm]
+        /// The one that the shortcut is added to, before its ReLU.
+        private let last: ConvolutionBatchNorm
+        /// 1×1 where the shape changes, else the identity.
+        private let shortcut: ConvolutionBatchNorm?
+
+        init(_ scope: Scope, _ style: Style, inputs: Int, width: Int, stride: Int) {
+            let outputs = width * style.expansion
+            func pointwise(_ stride: Int) -> SlidingWindow {
+                SlidingWindow(1, stride: stride, padding: .symmetric(0))
+            }
+            func square(_ stride: Int) -> SlidingWindow {
+                SlidingWindow(3, stride: stride, padding: .symmetric(1))
+            }
+            if style.hasBottlenecks {
+                let strides = style.variant == .v1_5 ? (1, stride) : (stride, 1)
+                convolutions = [
+                    style.block(scope, "conv1", "bn1", inputs, width, pointwise(strides.0)),
+                    style.block(scope, "conv2", "bn2", width, width, square(strides.1)),
+                ]
+                last = style.block(scope, "conv3", "bn3", width, outputs, pointwise(1))
+            } else {
+                convolutions = [style.block(scope, "conv1", "bn1", inputs, width, square(stride))]
+                last = style.block(scope, "conv2", "bn2", width, outputs, square(1))
+            }
+            shortcut = stride > 1 || inputs != outputs
+                ? style.block(
+                    scope / "downsample", "0", "1", inputs, outputs, pointwise(stride), activation: .identity)
+                : nil
+        }
+
+        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
+            let inner = try convolutions.reduce(x) { try $1($0, context) }
+            return try last(inner, residual: shortcut?(x, context) ?? x, context)
+        }
+
+        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+            let inner = try convolutions.reduce(input) { try $1.outputShape(for: $0, in: pass) }
+            let residual = try shortcut?.outputShape(for: input, in: pass) ?? input
+            return try last.outputShape(for: inner, residual: residual, in: pass)
+        }
+    }
+}

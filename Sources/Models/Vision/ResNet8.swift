@@ -1,0 +1,79 @@
+// ResNet-8 for CIFAR-10, the image classifier of MLPerf Tiny.
+//
+// Paper: Banbury et al., "MLPerf Tiny Benchmark", 2021, https://arxiv.org/abs/2106.07597; the code is
+//   mlcommons/tiny, benchmark/training/image_classification.
+// Variant: Keras. Three blocks of 16, 32 and 64 channels; biased convolutions, "same" padding, ε 1e-3;
+//   the shortcuts of the last two are biased 1×1 convolutions without a norm. Input is raw 0…255.
+// Weight names: akamaster's words, since Keras numbered the layers (conv2d_3, …): conv1, bn1,
+//   layer1.0.conv1, …, layer2.0.shortcut, linear. Archives/NameMaps+Keras.swift has the table.
+// Checked against: the published pretrainedResnet.h5 in an independent PyTorch forward pass
+//   (Tests/ModelsTests/Reference).
+
+import Layers
+import Tensors
+
+public enum ResNet8 {
+    public enum Variant: String, CaseIterable, Sendable { case keras }
+
+    static func network(_ architecture: Architecture, seed: UInt64) -> Network {
+        let scope = Scope(ParameterStore(), seed: seed)
+        let stem = block(scope, "conv1", "bn1", architecture.inputChannels, 16, stride: 1)
+        var stages = [Stage(name: "stem", parameterPrefixes: ["conv1", "bn1"], module: stem)]
+        var channels = 16
+        for (index, width) in [16, 32, 64].enumerated() {
+            let name = "layer\(index + 1)"
+            let block = Block(
+                scope / name / 0, inputs: channels, outputs: width, stride: index == 0 ? 1 : 2)
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: block))
+            channels = width
+        }
+        let classifier = Linear(
+            scope / "linear", inputs: channels, outputs: architecture.classes,
+            initializer: .kaimingNormal(.fanIn), biasInitializer: .zeros)
+        return Network(
+            architecture, store: scope.store, stages: stages,
+            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "linear")
+    }
+
+    private static func convolution(
+        _ scope: Scope, _ inputs: Int, _ outputs: Int, size: Int, stride: Int
+    ) -> Convolution2D {
+        Convolution2D(
+            scope, inputChannels: inputs, outputChannels: outputs,
+            window: SlidingWindow(size, stride: stride, padding: .same), usesBias: true,
+            initializer: .kaimingNormal(.fanIn), biasInitializer: .zeros)
+    }
+
+    private static func block(
+        _ scope: Scope, _ name: String, _ normalization: String, _ inputs: Int, _ outputs: Int, stride: Int
+    ) -> ConvolutionBatchNorm {
+        ConvolutionBatchNorm(
+            convolution: convolution(scope / name, inputs, outputs, size: 3, stride: stride),
+            normalization: scope / normalization, rule: .keras, activation: .relu)
+    }
+
+    /// ReLU(convolutions(x) + shortcut(x)).
+    /// Input N×inputs×H×W, output N×outputs×⌈H/stride⌉×⌈W/stride⌉.
+    struct Block: Module {
+        private let first: ConvolutionBatchNorm
+        private let second: ConvolutionBatchNorm
+        private let shortcut: Convolution2D?
+
+        init(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) {
+            first = ResNet8.block(scope, "conv1", "bn1", inputs, outputs, stride: stride)
+            second = ResNet8.block(scope, "conv2", "bn2", outputs, outputs, stride: 1)
+            shortcut = stride > 1
+                ? convolution(scope / "shortcut", inputs, outputs, size: 1, stride: stride) : nil
+        }
+
+        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
+            try second(first(x, context), residual: shortcut?(x, context) ?? x, context)
+        }
+
+        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+            let inner = try first.outputShape(for: input, in: pass)
+            let residual = try shortcut?.outputShape(for: input, in: pass) ?? input
+            return try second.outputShape(for: inner, residual: residual, in: pass)
+        }
+    }
+}
