@@ -95,7 +95,12 @@ let package = Package(
             name: "TrainingTests", dependencies: ["Training", "Datasets", "Models", "Layers", "Tensors"],
             exclude: ["Reference"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Tensors"]),
-        .testTarget(name: "ClusterTests", dependencies: ["Cluster", "Collectives", "Tensors"]),
+        .executableTarget(
+            name: "graft-cluster-check", dependencies: ["Cluster", "Collectives", "Tensors"],
+            path: "Tests/ClusterPrograms"),
+        .testTarget(
+            name: "ClusterTests",
+            dependencies: ["Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
         .testTarget(name: "CLITests", dependencies: []),
     ],
     swiftLanguageModes: [.v5]

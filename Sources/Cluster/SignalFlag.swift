@@ -1,0 +1,53 @@
+import Collectives
+import Foundation
+import Glibc
+
+/// A request to stop, made by a signal and read at step boundaries.
+///
+/// SIGUSR1 asks every process to save and stop. SIGTERM asks a process that stands alone, or one that
+/// `srun` started. Under `mpirun` it is left as it is: after a lost rank Open MPI sends it to the
+/// survivors, who would wait in a dead all-reduce; `launch/mpirun` turns a SIGTERM sent to itself into
+/// SIGUSR1 for all ranks.
+///
+/// Signals reach ranks at different moments. So a training loop sums `SignalFlag.vote` over ranks, as
+/// one more number of the small vector it sums in every step, and stops where the sum is not zero.
+public enum SignalFlag {
+    /// Starts listening. Called by `Cluster.join`; again does nothing.
+    public static func install() {
+        guard !isInstalled else { return }
+        isInstalled = true
+        raisedSignal = 0
+        listen(to: SIGUSR1)
+        if MPIEnvironment.value("OMPI_COMM_WORLD_SIZE") == nil { listen(to: SIGTERM) }
+    }
+
+    /// Whether this process has been asked to stop. Local: ranks may differ for some steps.
+    public static var isRaised: Bool { raisedSignal != 0 }
+
+    /// 1 where this process has been asked to stop, otherwise 0: to be summed over ranks.
+    public static var vote: Double { isRaised ? 1 : 0 }
+
+    /// Whether any rank has been asked to stop. Collective: one small sum.
+    public static func isRaisedAnywhere(_ collectives: Collectives) throws -> Bool {
+        var votes = vote
+        try withUnsafeMutablePointer(to: &votes) {
+            try collectives.allReduceSum(UnsafeMutableBufferPointer(start: $0, count: 1))
+        }
+        return votes > 0
+    }
+
+    /// Takes the request back, for a program that goes on with something else.
+    public static func reset() { raisedSignal = 0 }
+
+    private static func listen(to signal: Int32) {
+        var action = sigaction()
+        action.__sigaction_handler.sa_handler = { raisedSignal = $0 }
+        // System calls go on where they were: no read or write needs to know about the signal.
+        action.sa_flags = SA_RESTART
+        sigaction(signal, &action, nil)
+    }
+}
+
+nonisolated(unsafe) private var isInstalled = false
+/// Written by the handler, which may do no more than that. One aligned word, so never half written.
+nonisolated(unsafe) private var raisedSignal: Int32 = 0
