@@ -69,8 +69,8 @@ let package = Package(
         .target(
             name: "Recipes",
             dependencies: [
-                "Transfer", "Training", "Datasets", "Archives", "Models", "Layers", "Tensors",
-                .product(name: "Yams", package: "Yams"),
+                "Transfer", "Training", "Datasets", "Archives", "Models", "Layers", "Tensors", "Collectives",
+                .product(name: "Yams", package: "Yams"), crypto,
             ]),
         .target(
             name: "Cluster",
