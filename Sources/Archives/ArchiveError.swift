@@ -48,7 +48,8 @@ extension ArchiveError {
         case .damaged(let path, let format, let reason):
             return "\(path): damaged \(format) file: \(reason)"
         case .digestMismatch(let path, nil):
-            return "\(path): damaged Graft HDF5 file: its SHA-256 is not the one written in its first 512 bytes"
+            return
+                "\(path): damaged Graft HDF5 file: its SHA-256 is not the one written in its first 512 bytes"
         case .digestMismatch(let path, let name?):
             return "\(path): damaged Graft HDF5 file: the SHA-256 of \(name) is not the one written beside it"
         case .refusedPickle(let path, let name):

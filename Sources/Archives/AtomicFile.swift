@@ -18,7 +18,9 @@ public enum AtomicFile {
     /// Makes the concatenation of `parts` the content of the file at `path`.
     public static func write(_ parts: [Data], to path: String) throws {
         try replace(path) { temporary in
-            let file = try check("open", path) { open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666) }
+            let file = try check("open", path) {
+                open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0o666)
+            }
             defer { close(file) }
             for part in parts { try write(part, to: file, path: path) }
         }
@@ -61,7 +63,9 @@ public enum AtomicFile {
 
     /// Throws what the system says where `body` returns -1; repeats it where a signal interrupted it.
     @discardableResult
-    private static func check<Value: SignedInteger>(_ call: String, _ path: String, _ body: () -> Value) throws -> Value {
+    private static func check<Value: SignedInteger>(_ call: String, _ path: String, _ body: () -> Value)
+        throws -> Value
+    {
         while true {
             let result = body()
             if result != -1 { return result }

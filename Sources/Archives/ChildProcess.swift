@@ -13,7 +13,7 @@ enum ChildProcess {
 
         var description: String {
             switch self {
-            case .notStarted(let reason): "the process to read it in cannot be started: \(reason)"
+            case .notStarted(let reason): "it cannot be started: \(reason)"
             case .killed(let signal): "reading it crashed (signal \(signal))"
             case .exited(let status): "reading it failed (status \(status))"
             case .tooSlow(let seconds): "reading it took more than \(seconds) s"
@@ -26,7 +26,8 @@ enum ChildProcess {
     ///
     /// - Throws: `Failure` where it cannot be started, crashes, fails, or exceeds a limit (then it is killed).
     static func run(
-        _ executable: String, _ arguments: [String], environment: [String: String], seconds: Int, mostBytes: Int
+        _ executable: String, _ arguments: [String], environment: [String: String], seconds: Int,
+        mostBytes: Int
     ) throws -> Data {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }

@@ -50,7 +50,8 @@ extension Inspection {
             return try Inspection(path, archive: try GraftLayout.read(file, listing: false), root: file.root)
         case .graft:
             // No longer what was written, so it is no safer than a file from outside.
-            let listed = (try? IsolatedReader.read(path, listing: true)) ?? WeightFile(format: .graftHDF5, tensors: [])
+            let listed =
+                (try? IsolatedReader.read(path, listing: true)) ?? WeightFile(format: .graftHDF5, tensors: [])
             return try Inspection(path, file: listed, digest: .invalid)
         case .hdf5:
             return try Inspection(path, file: try IsolatedReader.read(path, listing: true), digest: .absent)
@@ -86,6 +87,7 @@ extension Inspection.Tensor {
     fileprivate init(_ tensor: StoredTensor, section: String?, digest: Inspection.Digest) {
         self.init(
             name: tensor.name, section: section, shape: tensor.shape, elementType: tensor.elementType,
-            sourceElementType: tensor.sourceElementType, role: tensor.role, layout: tensor.layout, digest: digest)
+            sourceElementType: tensor.sourceElementType, role: tensor.role, layout: tensor.layout,
+            digest: digest)
     }
 }

@@ -15,8 +15,10 @@ public enum IsolatedReader {
     /// Makes the child send what the tensors are, without their values.
     static let listingFlag = "--list"
 
-    /// Memory of the child: room for the program itself, and for a file that was compressed well.
-    private static func memoryLimit(fileSize: Int) -> Int { (4 << 30) + 8 * fileSize }
+    /// Bytes of tensors: weights hardly compress, but a few zeros may.
+    private static func outputLimit(fileSize: Int) -> Int { (256 << 20) + 16 * fileSize }
+    /// Memory of the child: room for the program itself, and for the tensors twice.
+    private static func memoryLimit(fileSize: Int) -> Int { (2 << 30) + 2 * outputLimit(fileSize: fileSize) }
     /// Seconds for a file: slow disks deliver 5 MB/s.
     private static func secondsLimit(fileSize: Int) -> Int { 60 + fileSize / 5_000_000 }
 
@@ -28,7 +30,8 @@ public enum IsolatedReader {
         try FileBytes.checkIsFile(path)
         guard let executable = executablePath() else {
             Logger(label: "graft.archives").warning(
-                "no graft command beside this program: a damaged file may crash it", metadata: ["file": "\(path)"])
+                "no graft command beside this program: a damaged file may crash it",
+                metadata: ["file": "\(path)"])
             return try parse(path, listing: listing)
         }
         let size = (try? FileBytes.size(path)) ?? 0
@@ -37,11 +40,22 @@ public enum IsolatedReader {
         do {
             output = try ChildProcess.run(
                 executable, arguments, environment: ["SWIFT_BACKTRACE": "enable=no"],
-                seconds: secondsLimit(fileSize: size), mostBytes: memoryLimit(fileSize: size))
+                seconds: secondsLimit(fileSize: size), mostBytes: outputLimit(fileSize: size))
+        } catch ChildProcess.Failure.notStarted(let reason) {
+            throw ArchiveError.unreadable(
+                path: path, reason: "\(executable) \(subcommand) does not start: \(reason)")
         } catch let failure as ChildProcess.Failure {
             throw ArchiveError.damaged(path: path, format: "HDF5", reason: failure.description)
         }
         return try IsolatedReply.decode(output, path: path)
+    }
+
+    /// Has an HDF5 file from outside, such as a data set, looked through by the child: its groups, what its data
+    /// sets are, their attributes. What passes can be opened with `HDF5File`.
+    ///
+    /// - Throws: `ArchiveError` where the child found something wrong or did not survive it.
+    public static func check(_ path: String) throws {
+        _ = try read(path, listing: true)
     }
 
     /// What the child does: limits itself, parses, streams the answer to its standard output, exits.
@@ -56,7 +70,8 @@ public enum IsolatedReader {
         do {
             reply = IsolatedReply.encode(try parse(path, listing: listing), listing: listing)
         } catch {
-            reply = IsolatedReply.encode(error as? ArchiveError ?? .unreadable(path: path, reason: "\(error)"))
+            reply = IsolatedReply.encode(
+                error as? ArchiveError ?? .unreadable(path: path, reason: "\(error)"))
         }
         for part in reply {
             do { try FileHandle.standardOutput.write(contentsOf: part) } catch { exit(1) }
@@ -78,13 +93,19 @@ public enum IsolatedReader {
             return listing ? archive.everything : archive.weights
         }
         if let weights = try KerasHDF5.read(file, listing: listing) { return weights }
-        throw ArchiveError.unsupported(path: path, feature: "an HDF5 file that is neither Graft's nor Keras's weights")
+        if listing { return try KerasHDF5.list(file) }
+        throw ArchiveError.unsupported(
+            path: path, feature: "an HDF5 file that is neither Graft's nor Keras's weights")
     }
 
     private static func executablePath() -> String? {
-        if let given = ProcessInfo.processInfo.environment["GRAFT_EXECUTABLE"], !given.isEmpty { return given }
-        guard let running = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe") else { return nil }
-        let beside = URL(fileURLWithPath: running).deletingLastPathComponent().appendingPathComponent("graft").path
+        if let given = ProcessInfo.processInfo.environment["GRAFT_EXECUTABLE"], !given.isEmpty {
+            return given
+        }
+        guard let running = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
+        else { return nil }
+        let beside = URL(fileURLWithPath: running).deletingLastPathComponent().appendingPathComponent("graft")
+            .path
         return FileManager.default.isExecutableFile(atPath: beside) ? beside : nil
     }
 }
@@ -133,8 +154,13 @@ private struct IsolatedReply: Codable {
     /// Trusts the child no more than a file.
     static func decode(_ output: Data, path: String) throws -> WeightFile {
         var reader = ByteReader(output, path: path, format: "HDF5")
-        guard output.count >= 16, try reader.data(8) == magic else { throw reader.damaged("reading it gave no answer") }
-        guard let reply = try? JSONDecoder().decode(IsolatedReply.self, from: try reader.data(try reader.size())) else {
+        guard output.count >= 16, try reader.data(8) == magic else {
+            throw reader.damaged("reading it gave no answer")
+        }
+        guard
+            let reply = try? JSONDecoder().decode(
+                IsolatedReply.self, from: try reader.data(try reader.size()))
+        else {
             throw reader.damaged("reading it gave a broken answer")
         }
         if let error = reply.error { throw error }
@@ -144,7 +170,8 @@ private struct IsolatedReply: Codable {
             guard !overflow else { throw reader.damaged("\(entry.name) has the shape \(entry.shape)") }
             return StoredTensor(
                 listed: entry.name, shape: entry.shape, elementType: entry.elementType,
-                bytes: try reader.data(reply.isListing ? 0 : size), sourceElementType: entry.sourceElementType,
+                bytes: try reader.data(reply.isListing ? 0 : size),
+                sourceElementType: entry.sourceElementType,
                 role: entry.role, layout: entry.layout)
         }
         return WeightFile(format: reply.format, tensors: tensors, metadata: reply.metadata)

@@ -23,7 +23,8 @@ enum Safetensors {
         var next = 0
         for (name, entry) in header.entries {
             guard entry.begin == next, entry.end >= next, entry.end <= reader.remaining else {
-                throw reader.damaged("\(name) lies at \(entry.begin)..<\(entry.end), where \(next) was expected")
+                throw reader.damaged(
+                    "\(name) lies at \(entry.begin)..<\(entry.end), where \(next) was expected")
             }
             next = entry.end
             tensors.append(try tensor(name, entry, bytes, start: 8 + length, reader))
@@ -45,18 +46,22 @@ enum Safetensors {
             let entry = Entry(
                 type: Entry.name(of: tensor.elementType), shape: tensor.shape, begin: offset,
                 end: offset + tensor.bytes.count)
-            guard entries.updateValue(entry, forKey: tensor.name) == nil, tensor.name != Header.metadataName else {
-                throw ArchiveError.unsupported(path: path, feature: "the tensor name \(tensor.name), given twice or reserved,")
+            guard entries.updateValue(entry, forKey: tensor.name) == nil, tensor.name != Header.metadataName
+            else {
+                throw ArchiveError.unsupported(
+                    path: path, feature: "the tensor name \(tensor.name), given twice or reserved,")
             }
             offset = entry.end
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         let ours = String(decoding: try encoder.encode(file.metadata), as: UTF8.self)
-        var header = try encoder.encode(Header(entries: entries, metadata: ["format": "pt", metadataKey: ours]))
+        var header = try encoder.encode(
+            Header(entries: entries, metadata: ["format": "pt", metadataKey: ours]))
         header.append(Data(repeating: 0x20, count: (8 - header.count % 8) % 8))
         guard header.count <= longestHeader else {
-            throw ArchiveError.unsupported(path: path, feature: "a safetensors header of \(header.count) bytes")
+            throw ArchiveError.unsupported(
+                path: path, feature: "a safetensors header of \(header.count) bytes")
         }
         let length = withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) }
         return [length, header] + ordered.map(\.bytes)
@@ -99,7 +104,9 @@ enum Safetensors {
     }
 
     private static func metadata(_ given: [String: String]) -> WeightMetadata {
-        if let ours = given[metadataKey], let metadata = try? JSONDecoder().decode(WeightMetadata.self, from: Data(ours.utf8)) {
+        if let ours = given[metadataKey],
+            let metadata = try? JSONDecoder().decode(WeightMetadata.self, from: Data(ours.utf8))
+        {
             return metadata
         }
         return WeightMetadata(notes: given)
@@ -156,7 +163,8 @@ private struct Entry: Codable {
         shape = try container.decode([Int].self, forKey: .shape)
         let offsets = try container.decode([Int].self, forKey: .data_offsets)
         guard offsets.count == 2, offsets[0] >= 0, offsets[1] >= offsets[0] else {
-            throw DecodingError.dataCorruptedError(forKey: .data_offsets, in: container, debugDescription: "offsets")
+            throw DecodingError.dataCorruptedError(
+                forKey: .data_offsets, in: container, debugDescription: "offsets")
         }
         (begin, end) = (offsets[0], offsets[1])
     }

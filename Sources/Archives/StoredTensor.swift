@@ -30,7 +30,8 @@ public struct StoredTensor: Equatable, Sendable {
 
     /// - Precondition: `bytes` are as many as the shape asks for.
     public init(
-        name: String, shape: [Int], elementType: ElementType, bytes: Data, sourceElementType: ElementType? = nil,
+        name: String, shape: [Int], elementType: ElementType, bytes: Data,
+        sourceElementType: ElementType? = nil,
         role: Role = .parameter, layout: String? = nil
     ) {
         precondition(
@@ -43,7 +44,8 @@ public struct StoredTensor: Equatable, Sendable {
 
     /// A tensor that may come without its bytes: what a listing of a file gives.
     init(
-        listed name: String, shape: [Int], elementType: ElementType, bytes: Data, sourceElementType: ElementType,
+        listed name: String, shape: [Int], elementType: ElementType, bytes: Data,
+        sourceElementType: ElementType,
         role: Role, layout: String?
     ) {
         self.name = name

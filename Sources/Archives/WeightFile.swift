@@ -3,6 +3,8 @@ import Foundation
 /// The formats Graft reads weights from.
 public enum WeightFormat: String, Codable, Sendable, CaseIterable {
     case graftHDF5, kerasHDF5, pytorchZip, pytorchLegacy, safetensors
+    /// HDF5 that holds no weights, such as a data set: it can be inspected, not read as weights.
+    case hdf5
 
     /// The name for people.
     public var title: String {
@@ -12,6 +14,7 @@ public enum WeightFormat: String, Codable, Sendable, CaseIterable {
         case .pytorchZip: "PyTorch"
         case .pytorchLegacy: "PyTorch (before 1.6)"
         case .safetensors: "safetensors"
+        case .hdf5: "HDF5"
         }
     }
 }
@@ -64,7 +67,7 @@ extension WeightFile {
         switch format {
         case .graftHDF5: try GraftArchive(self).write(to: path)
         case .safetensors: try AtomicFile.write(try Safetensors.encode(self, path: path), to: path)
-        case .kerasHDF5, .pytorchZip, .pytorchLegacy:
+        case .kerasHDF5, .pytorchZip, .pytorchLegacy, .hdf5:
             throw ArchiveError.unsupported(path: path, feature: "writing \(format.title)")
         }
     }
@@ -102,7 +105,8 @@ enum FileKind {
         let signature = Data([0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a])
         if GraftSeal.recognises(head) {
             self = .graft
-        } else if [0, 512, 1_024, 2_048, 4_096].contains(where: { head.dropFirst($0).starts(with: signature) }) {
+        } else if [0, 512, 1_024, 2_048, 4_096].contains(where: { head.dropFirst($0).starts(with: signature) }
+        ) {
             self = .hdf5
         } else if head.starts(with: [0x50, 0x4b, 0x03, 0x04]) || head.starts(with: [0x50, 0x4b, 0x05, 0x06]) {
             self = .zip

@@ -40,7 +40,8 @@ class ArchiveTestCase: XCTestCase {
 
     /// Runs a program and returns what it printed and its exit code; skips the test where it is not installed.
     func run(_ program: String, _ arguments: [String]) throws -> (output: String, status: Int32) {
-        let candidates = ["/usr/bin/", "/usr/local/bin/", "/bin/"].map { $0 + program }
+        let folders = (ProcessInfo.processInfo.environment["PATH"] ?? "/usr/bin:/bin").split(separator: ":")
+        let candidates = folders.map { "\($0)/\(program)" }
         guard let executable = candidates.first(where: FileManager.default.isExecutableFile) else {
             throw XCTSkip("\(program) is not installed")
         }

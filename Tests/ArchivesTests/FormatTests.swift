@@ -14,9 +14,13 @@ final class FormatTests: ArchiveTestCase {
         XCTAssertEqual(file.format, .kerasHDF5)
         XCTAssertEqual(
             file.tensors.map(\.name),
-            ["conv1/kernel:0", "bn/gamma:0", "bn/moving_mean:0", "twin/bn/gamma:0", "dense/kernel:0", "dense/bias:0"])
+            [
+                "conv1/kernel:0", "bn/gamma:0", "bn/moving_mean:0", "twin/bn/gamma:0", "dense/kernel:0",
+                "dense/bias:0",
+            ])
         XCTAssertEqual(file.tensors.map(\.shape), [[3, 3, 2, 4], [4], [4], [4], [4, 3], [3]])
-        XCTAssertEqual(file.tensors.map(\.elementType), [.float32, .float32, .float32, .float32, .float64, .float16])
+        XCTAssertEqual(
+            file.tensors.map(\.elementType), [.float32, .float32, .float32, .float32, .float64, .float16])
         XCTAssertEqual(file["conv1/kernel:0"]?.scalars, quarters(72))
         XCTAssertEqual(file["twin/bn/gamma:0"]?.scalars, quarters(4, plus: 2))
         XCTAssertEqual(file["dense/kernel:0"]?.scalars, quarters(12))
@@ -45,18 +49,22 @@ final class FormatTests: ArchiveTestCase {
     }
 
     func testCheckpointsOfBothPyTorchFormats() throws {
-        for (name, format) in [("checkpoint.pt", WeightFormat.pytorchZip), ("checkpoint-legacy.pt", .pytorchLegacy)] {
+        for (name, format) in [
+            ("checkpoint.pt", WeightFormat.pytorchZip), ("checkpoint-legacy.pt", .pytorchLegacy),
+        ] {
             let file = try WeightFile.read(fixture(name))
             XCTAssertEqual(file.format, format)
             XCTAssertEqual(
                 file.tensors.map(\.name),
                 [
-                    "transposed", "part", "expanded", "half", "brain", "double", "steps", "mask", "small", "empty",
+                    "transposed", "part", "expanded", "half", "brain", "double", "steps", "mask", "small",
+                    "empty",
                     "parameter",
                 ])
             XCTAssertEqual(file["transposed"]?.shape, [6, 4])
             XCTAssertEqual(
-                file["transposed"]?.scalars, (0..<6).flatMap { column in (0..<4).map { Float($0 * 6 + column) } })
+                file["transposed"]?.scalars,
+                (0..<6).flatMap { column in (0..<4).map { Float($0 * 6 + column) } })
             XCTAssertEqual(file["part"]?.scalars, [8, 9, 10, 14, 15, 16])
             XCTAssertEqual(file["expanded"]?.scalars, [0, 0, 1, 1, 2, 2])
             XCTAssertEqual(file["half"]?.elementType, .float16)
@@ -106,6 +114,46 @@ final class FormatTests: ArchiveTestCase {
             _ = try WeightFile.read(name)
         }
         assertThrows("/dev/null: cannot be read: not a regular file") { _ = try WeightFile.read("/dev/null") }
+    }
+
+    func testKeras3Weights() throws {
+        let file = try WeightFile.read(fixture("keras3.weights.h5"))
+        XCTAssertEqual(file.format, .kerasHDF5)
+        XCTAssertEqual(file.tensors.map(\.name), ["layers/dense/vars/0", "layers/dense/vars/1"])
+        XCTAssertEqual(file.tensors.map(\.shape), [[4, 3], [3]])
+        XCTAssertEqual(file.tensors.first?.scalars, quarters(12))
+    }
+
+    func testOtherZipArchives() throws {
+        let plain = try WeightFile.read(fixture("checkpoint.pt"))
+        XCTAssertEqual(try WeightFile.read(fixture("checkpoint-deflated.pt")), plain)
+        XCTAssertEqual(try WeightFile.read(fixture("checkpoint-zip64.pt")), plain)
+        assertThrows("\(fixture("checkpoint-big.pt")): the byte order big is not supported") {
+            _ = try WeightFile.read(self.fixture("checkpoint-big.pt"))
+        }
+        assertThrows(
+            "\(fixture("no-pickle.zip")): a zip archive without a data.pkl (is it a PyTorch file?) is not supported"
+        ) { _ = try WeightFile.read(self.fixture("no-pickle.zip")) }
+    }
+
+    func testInspection() throws {
+        let pytorch = try Inspection.inspect(fixture("checkpoint.pt"))
+        XCTAssertEqual(pytorch.format, .pytorchZip)
+        XCTAssertEqual(pytorch.digest, .absent)
+        XCTAssertEqual(pytorch.tensors.first?.name, "transposed")
+        XCTAssertEqual(pytorch.valueCount, 24 + 6 + 6 + 4 + 4 + 2 + 1 + 2 + 2 + 0 + 2)
+        let keras = try Inspection.inspect(fixture("keras.h5"))
+        XCTAssertEqual(keras.tensors.map(\.shape), [[3, 3, 2, 4], [4], [4], [4], [4, 3], [3]])
+        XCTAssertEqual(keras.fileSize, 24_368)
+        let back = try JSONDecoder().decode(Inspection.self, from: try JSONEncoder().encode(keras))
+        XCTAssertEqual(back, keras)
+
+        let file = try HDF5File(creating: path("data.h5"))
+        _ = try file.root.createDataset("images", shape: [5, 3, 2, 2], elementType: .uint8)
+        try file.close()
+        let data = try Inspection.inspect(path("data.h5"))
+        XCTAssertEqual(data.format, .hdf5)
+        XCTAssertEqual(data.tensors.map(\.shape), [[5, 3, 2, 2]])
     }
 
     func testHDF5OfSomethingElse() throws {

@@ -8,8 +8,12 @@ final class HostileFileTests: ArchiveTestCase {
     private let latin = { (text: String) in Data(text.utf8) }
 
     /// A file of the older PyTorch format around one pickled object.
-    private func legacy(_ object: Data, keys: Data = Data([0x80, 2, 0x5d, 0x2e]), rest: Data = Data()) throws -> String {
-        let magic = Data([0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e])
+    private func legacy(_ object: Data, keys: Data = Data([0x80, 2, 0x5d, 0x2e]), rest: Data = Data()) throws
+        -> String
+    {
+        let magic = Data([
+            0x80, 2, 0x8a, 10, 0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19, 0x2e,
+        ])
         let version = Data([0x80, 2, 0x4d, 0xe9, 3, 0x2e])
         let system = Data([0x80, 2, 0x7d, 0x2e])
         let file = path("hostile.pt")
@@ -36,7 +40,8 @@ final class HostileFileTests: ArchiveTestCase {
             let file = try legacy(latin("c__builtin__\n\(name)\n(S'1'\ntR."))
             assertThrows(refused("__builtin__.\(name)")) { _ = try WeightFile.read(file) }
         }
-        let stacked = Data([0x80, 4, 0x8c, 2]) + latin("os") + Data([0x8c, 6]) + latin("system") + Data([0x93, 0x2e])
+        let stacked =
+            Data([0x80, 4, 0x8c, 2]) + latin("os") + Data([0x8c, 6]) + latin("system") + Data([0x93, 0x2e])
         let file = try legacy(stacked)
         assertThrows(refused("os.system")) { _ = try WeightFile.read(file) }
         let instance = try legacy(latin("(S'x'\nios\nsystem\n."))
@@ -52,7 +57,9 @@ final class HostileFileTests: ArchiveTestCase {
 
     func testDeepNestingCostsNoStack() throws {
         let depth = 1_000_000
-        let lists = try legacy(Data(repeating: UInt8(ascii: "]"), count: depth) + Data(repeating: UInt8(ascii: "a"), count: depth - 1) + latin("."))
+        let lists = try legacy(
+            Data(repeating: UInt8(ascii: "]"), count: depth)
+                + Data(repeating: UInt8(ascii: "a"), count: depth - 1) + latin("."))
         assertThrows("\(lists): a PyTorch file whose content is no dictionary is not supported") {
             _ = try WeightFile.read(lists)
         }
@@ -72,45 +79,64 @@ final class HostileFileTests: ArchiveTestCase {
             for key in 0..<16 { bomb += latin("S'\(key)'\nh") + Data([level - 1]) + latin("s") }
         }
         let exponential = try legacy(bomb + latin("."))
-        assertThrows(damaged("dictionaries too deep within each other")) { _ = try WeightFile.read(exponential) }
+        assertThrows(damaged("dictionaries too deep within each other")) {
+            _ = try WeightFile.read(exponential)
+        }
     }
 
     /// `{'w': tensor}` over storage `0` of four floats.
-    private func tensorFile(offset: String = "I0\n", shape: String, strides: String, count: String = "I4\n") throws -> String {
+    private func tensorFile(offset: String = "I0\n", shape: String, strides: String, count: String = "I4\n")
+        throws -> String
+    {
         let storage = "(S'storage'\nctorch\nFloatStorage\nS'0'\nS'cpu'\n\(count)NtQ"
-        let object = "}S'w'\nctorch._utils\n_rebuild_tensor_v2\n(\(storage)\(offset)(\(shape)t(\(strides)tI00\n}tRs."
+        let object =
+            "}S'w'\nctorch._utils\n_rebuild_tensor_v2\n(\(storage)\(offset)(\(shape)t(\(strides)tI00\n}tRs."
         let values = withUnsafeBytes(of: UInt64(4).littleEndian) { Data($0) } + Data(repeating: 0, count: 16)
         return try legacy(latin(object), keys: latin("(S'0'\nl."), rest: values)
     }
 
     func testAbsurdShapes() throws {
-        XCTAssertEqual(try WeightFile.read(try tensorFile(shape: "I2\nI2\n", strides: "I2\nI1\n")).tensors.map(\.shape), [[2, 2]])
+        XCTAssertEqual(
+            try WeightFile.read(try tensorFile(shape: "I2\nI2\n", strides: "I2\nI1\n")).tensors.map(\.shape),
+            [[2, 2]])
         let cases: [(file: String, reason: String)] = [
-            (try tensorFile(shape: "I5\n", strides: "I1\n"), "w of shape [5] at 0 leaves its storage of 16 bytes"),
+            (
+                try tensorFile(shape: "I5\n", strides: "I1\n"),
+                "w of shape [5] at 0 leaves its storage of 16 bytes"
+            )
         ]
         for (file, reason) in cases { assertThrows(damaged(reason)) { _ = try WeightFile.read(file) } }
         var file = try tensorFile(offset: "I3\n", shape: "I2\n", strides: "I1\n")
-        assertThrows(damaged("w of shape [2] at 3 leaves its storage of 16 bytes")) { _ = try WeightFile.read(file) }
+        assertThrows(damaged("w of shape [2] at 3 leaves its storage of 16 bytes")) {
+            _ = try WeightFile.read(file)
+        }
         file = try tensorFile(shape: "I1000000000\nI1000\n", strides: "I0\nI0\n")
-        assertThrows(damaged("w claims 4000000000000 bytes, more than the file has")) { _ = try WeightFile.read(file) }
+        assertThrows(damaged("w claims 4000000000000 bytes, more than the file has")) {
+            _ = try WeightFile.read(file)
+        }
         file = try tensorFile(shape: "I4611686018427387904\nI4\n", strides: "I0\nI0\n")
         assertThrows(damaged("w has the shape [4611686018427387904, 4]")) { _ = try WeightFile.read(file) }
         file = try tensorFile(shape: "I-1\n", strides: "I1\n")
         assertThrows(damaged("w has the shape [-1]")) { _ = try WeightFile.read(file) }
         file = try tensorFile(shape: "I2\n", strides: "I-1\n")
         assertThrows(damaged("w has the strides [-1]")) { _ = try WeightFile.read(file) }
-        file = try tensorFile(offset: "I9223372036854775807\n", shape: "I2\n", strides: "I9223372036854775807\n")
+        file = try tensorFile(
+            offset: "I9223372036854775807\n", shape: "I2\n", strides: "I9223372036854775807\n")
         XCTAssertThrowsError(try WeightFile.read(file))
     }
 
     func testNoPyTorchAndNoTensors() throws {
         let pickle = path("x.pkl")
         try Data([0x80, 2, 0x4b, 1, 0x2e]).write(to: URL(fileURLWithPath: pickle))
-        assertThrows("\(pickle): a pickle that torch.save did not write is not supported") { _ = try WeightFile.read(pickle) }
+        assertThrows("\(pickle): a pickle that torch.save did not write is not supported") {
+            _ = try WeightFile.read(pickle)
+        }
         let empty = try legacy(latin("}."))
         assertThrows("\(empty): holds no tensors") { _ = try WeightFile.read(empty) }
         let short = try legacy(latin("}"), keys: Data())
-        assertThrows(damaged("it ends too early: 1 bytes wanted at 26 of 26")) { _ = try WeightFile.read(short) }
+        assertThrows(damaged("it ends too early: 1 bytes wanted at 26 of 26")) {
+            _ = try WeightFile.read(short)
+        }
     }
 
     private func safetensors(_ header: String, _ values: Int) throws -> String {
@@ -122,18 +148,37 @@ final class HostileFileTests: ArchiveTestCase {
 
     func testSafetensorsThatLie() throws {
         let cases: [(header: String, values: Int, reason: String)] = [
-            (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12,
-             "b lies at 4..<12, where 8 was expected"),
-            (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12, "a lies at 4..<12, where 0 was expected"),
-            (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 7, "a lies at 0..<8, where 0 was expected"),
+            (
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"b":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#,
+                12,
+                "b lies at 4..<12, where 8 was expected"
+            ),
+            (
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[4,12]}}"#, 12,
+                "a lies at 4..<12, where 0 was expected"
+            ),
+            (
+                #"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 7,
+                "a lies at 0..<8, where 0 was expected"
+            ),
             (#"{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, 9, "1 bytes belong to no tensor"),
             (#"{"a":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}}"#, 8, "a of shape [3] has 8 bytes"),
-            (#"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, 8,
-             "a of shape [4611686018427387904, 4] has 8 bytes"),
-            (#"{"a":{"dtype":"F8_E5M2","shape":[8],"data_offsets":[0,8]}}"#, 8,
-             "a has the element type F8_E5M2, which Graft does not know"),
-            (#"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,-8]}}"#, 8, "the header is not the JSON that it should be"),
-            (#"{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,8]}}"#, 8, "the header is not the JSON that it should be"),
+            (
+                #"{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,8]}}"#, 8,
+                "a of shape [4611686018427387904, 4] has 8 bytes"
+            ),
+            (
+                #"{"a":{"dtype":"F8_E5M2","shape":[8],"data_offsets":[0,8]}}"#, 8,
+                "a has the element type F8_E5M2, which Graft does not know"
+            ),
+            (
+                #"{"a":{"dtype":"F32","shape":[-2],"data_offsets":[0,-8]}}"#, 8,
+                "the header is not the JSON that it should be"
+            ),
+            (
+                #"{"a":{"dtype":"F32","shape":[1e400],"data_offsets":[0,8]}}"#, 8,
+                "the header is not the JSON that it should be"
+            ),
             (#"{"a":"#, 8, "the header is not the JSON that it should be"),
             (String(repeating: #"{"a":"#, count: 100_000), 0, "the header is not the JSON that it should be"),
         ]
@@ -148,7 +193,9 @@ final class HostileFileTests: ArchiveTestCase {
     // MARK: Mutations
 
     /// Reads seeded mutations and truncations of a file; a crash would end the test process.
-    private func mutate(_ original: String, rounds: Int, seed: UInt64, headOnly: Int? = nil) throws -> (read: Int, refused: Int) {
+    private func mutate(_ original: String, rounds: Int, seed: UInt64, headOnly: Int? = nil) throws -> (
+        read: Int, refused: Int
+    ) {
         let bytes = try Data(contentsOf: URL(fileURLWithPath: original))
         var generator = SeededGenerator(state: seed)
         let file = path("mutant")
@@ -159,7 +206,8 @@ final class HostileFileTests: ArchiveTestCase {
                 mutant = mutant.prefix(Int.random(in: 0..<bytes.count, using: &generator))
             } else {
                 for _ in 0..<Int.random(in: 1...8, using: &generator) {
-                    let position = Int.random(in: 0..<min(headOnly ?? bytes.count, bytes.count), using: &generator)
+                    let position = Int.random(
+                        in: 0..<min(headOnly ?? bytes.count, bytes.count), using: &generator)
                     mutant[position] = UInt8.random(in: 0...255, using: &generator)
                 }
             }
@@ -183,10 +231,12 @@ final class HostileFileTests: ArchiveTestCase {
     }
 
     func testMutationsOfRealFiles() throws {
-        _ = try mutate(try weights("speech-commands-res8-pytorch/res8.pt"), rounds: 400, seed: 4, headOnly: 4_000)
+        _ = try mutate(
+            try weights("speech-commands-res8-pytorch/res8.pt"), rounds: 400, seed: 4, headOnly: 4_000)
         _ = try mutate(try weights("fastestdet-pytorch/shufflenetv2.pth"), rounds: 400, seed: 5)
         _ = try mutate(
-            try weights("silero-vad-safetensors/silero_vad_16k.safetensors"), rounds: 200, seed: 6, headOnly: 1_600)
+            try weights("silero-vad-safetensors/silero_vad_16k.safetensors"), rounds: 200, seed: 6,
+            headOnly: 1_600)
     }
 
     func testMutationsOfHDF5() throws {
@@ -194,11 +244,15 @@ final class HostileFileTests: ArchiveTestCase {
     }
 
     func testMutationsOfRealHDF5() throws {
-        _ = try mutate(try weights("imagenet-mobilenetv1-0.25-keras/mobilenet_2_5_224_tf_no_top.h5"), rounds: 100, seed: 8, headOnly: 60_000)
+        _ = try mutate(
+            try weights("imagenet-mobilenetv1-0.25-keras/mobilenet_2_5_224_tf_no_top.h5"), rounds: 60,
+            seed: 8, headOnly: 60_000)
     }
 
     func testMutationsOfGraftFiles() throws {
-        let tensors = (0..<4).map { StoredTensor(name: "w\($0)", shape: [8], scalars: Array(repeating: 1, count: 8)) }
+        let tensors = (0..<4).map {
+            StoredTensor(name: "w\($0)", shape: [8], scalars: Array(repeating: 1, count: 8))
+        }
         try WeightFile(format: .graftHDF5, tensors: tensors).write(to: path("w.h5"), as: .graftHDF5)
         let counts = try mutate(path("w.h5"), rounds: 500, seed: 9)
         // Only bytes of the first 512 that say nothing may change unnoticed.

@@ -81,7 +81,8 @@ final class ReferenceTests: ArchiveTestCase {
     func testKerasFullModels() throws {
         try check("cifar10-resnet8-keras/pretrainedResnet.h5", .kerasHDF5, count: 48)
         try check("imagenet-mobilenetv1-0.25-keras/mobilenet_v1_0.25_224.h5", .kerasHDF5, count: 137)
-        let notes = try WeightFile.read(try weights("cifar10-resnet8-keras/pretrainedResnet.h5")).metadata.notes
+        let notes = try WeightFile.read(try weights("cifar10-resnet8-keras/pretrainedResnet.h5")).metadata
+            .notes
         XCTAssertEqual(notes["optimizer_weights"], "not read")
         XCTAssertEqual(notes["backend"], "tensorflow")
     }

@@ -8,7 +8,8 @@ final class RoundTripTests: ArchiveTestCase {
     private let metadata = WeightMetadata(
         architecture: "resnet18", variant: "v1.5",
         preprocessing: Preprocessing(
-            resize: 256, inputSize: 224, mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225]),
+            resize: 256, inputSize: 224, mean: [0.485, 0.456, 0.406],
+            standardDeviation: [0.229, 0.224, 0.225]),
         classNames: ["ant", "Biene", "čmelák"], provenance: "fine-tuned on insects", license: "Apache-2.0",
         notes: ["epoch": "3"])
 
@@ -23,9 +24,11 @@ final class RoundTripTests: ArchiveTestCase {
             StoredTensor(name: "brain", shape: [1], elementType: .bfloat16, bytes: Data([0x80, 0x3f])),
             StoredTensor(name: "bn.running_mean", shape: [2], scalars: [1, 2], role: .buffer),
             StoredTensor(
-                name: "bn.num_batches_tracked", shape: [], elementType: .int64, bytes: Data([9, 0, 0, 0, 0, 0, 0, 0]),
+                name: "bn.num_batches_tracked", shape: [], elementType: .int64,
+                bytes: Data([9, 0, 0, 0, 0, 0, 0, 0]),
                 role: .buffer),
-            StoredTensor(name: "mask", shape: [3], elementType: .bool, bytes: Data([1, 0, 1]), role: .buffer),
+            StoredTensor(
+                name: "mask", shape: [3], elementType: .bool, bytes: Data([1, 0, 1]), role: .buffer),
         ]
     }
 
@@ -59,7 +62,8 @@ final class RoundTripTests: ArchiveTestCase {
         for tensor in keras.tensors { XCTAssertEqual(back[tensor.name], tensor) }
         XCTAssertEqual(back.tensors.count, keras.tensors.count)
 
-        let wrong = WeightFile(format: .graftHDF5, tensors: [StoredTensor(name: "a//b", shape: [1], scalars: [1])])
+        let wrong = WeightFile(
+            format: .graftHDF5, tensors: [StoredTensor(name: "a//b", shape: [1], scalars: [1])])
         assertThrows("\(path("n.h5")): the name \"a//b\" in HDF5 is not supported") {
             try wrong.write(to: self.path("n.h5"), as: .graftHDF5)
         }
@@ -77,7 +81,9 @@ final class RoundTripTests: ArchiveTestCase {
             StoredTensor(name: "layer1.0.conv1.weight", shape: [3], scalars: [1, 2, 3])
         ]
         archive[section: "optimizer/steps"] = []
-        archive.texts = ["recipe": "model:\n  name: resnet18\n", "progress/state": "{\"epoch\": 3}", "empty": ""]
+        archive.texts = [
+            "recipe": "model:\n  name: resnet18\n", "progress/state": "{\"epoch\": 3}", "empty": "",
+        ]
         try archive.write(to: path("c.h5"))
         let back = try GraftArchive.read(path("c.h5"))
         XCTAssertEqual(back.texts, archive.texts)
@@ -97,7 +103,8 @@ final class RoundTripTests: ArchiveTestCase {
     }
 
     func testOneFlippedBitIsFoundAnywhere() throws {
-        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(to: path("w.h5"), as: .graftHDF5)
+        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(
+            to: path("w.h5"), as: .graftHDF5)
         let good = try Data(contentsOf: URL(fileURLWithPath: path("w.h5")))
         let bad = path("bad.h5")
         for position in stride(from: 512, to: good.count, by: 97) {
@@ -106,20 +113,27 @@ final class RoundTripTests: ArchiveTestCase {
             try bytes.write(to: URL(fileURLWithPath: bad))
             XCTAssertFalse(GraftArchive.isValid(bad))
         }
-        assertThrows("\(bad): damaged Graft HDF5 file: its SHA-256 is not the one written in its first 512 bytes") {
+        assertThrows(
+            "\(bad): damaged Graft HDF5 file: its SHA-256 is not the one written in its first 512 bytes"
+        ) {
             _ = try WeightFile.read(bad)
         }
         XCTAssertEqual(try Inspection.inspect(bad).digest, .invalid)
         try good.prefix(good.count - 1).write(to: URL(fileURLWithPath: bad))
-        assertThrows("\(bad): damaged Graft HDF5 file: it has \(good.count - 1) bytes, and had \(good.count) when it was written") {
+        assertThrows(
+            "\(bad): damaged Graft HDF5 file: it has \(good.count - 1) bytes, and had \(good.count) when it was written"
+        ) {
             _ = try WeightFile.read(bad)
         }
         try good.prefix(100).write(to: URL(fileURLWithPath: bad))
-        assertThrows("\(bad): damaged Graft HDF5 file: its first 512 bytes are broken") { _ = try WeightFile.read(bad) }
+        assertThrows("\(bad): damaged Graft HDF5 file: its first 512 bytes are broken") {
+            _ = try WeightFile.read(bad)
+        }
     }
 
     func testOthersReadIt() throws {
-        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(to: path("w.h5"), as: .graftHDF5)
+        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(
+            to: path("w.h5"), as: .graftHDF5)
         let dump = try run("h5dump", ["-d", "/parameters/layer1.0.conv1.weight", path("w.h5")])
         XCTAssertEqual(dump.status, 0, dump.output)
         for text in ["( 2, 1, 1, 3 )", "H5T_IEEE_F32LE", "1.5, -2", "\"OIHW", "\"float16", "\"parameter"] {
@@ -131,7 +145,8 @@ final class RoundTripTests: ArchiveTestCase {
     }
 
     func testH5pyReadsIt() throws {
-        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(to: path("w.h5"), as: .graftHDF5)
+        try WeightFile(format: .graftHDF5, tensors: tensors, metadata: metadata).write(
+            to: path("w.h5"), as: .graftHDF5)
         let script = """
             import sys
             try:
@@ -162,7 +177,9 @@ final class RoundTripTests: ArchiveTestCase {
             })
         XCTAssertEqual(try String(contentsOfFile: path("f"), encoding: .utf8), "new content")
         XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder), ["f"])
-        assertThrows("\(path("no/f")): cannot be written: open: No such file or directory; nothing was left behind") {
+        assertThrows(
+            "\(path("no/f")): cannot be written: open: No such file or directory; nothing was left behind"
+        ) {
             try AtomicFile.write(Data(), to: self.path("no/f"))
         }
     }

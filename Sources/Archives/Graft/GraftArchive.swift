@@ -29,7 +29,9 @@ public struct GraftArchive: Equatable, Sendable {
     /// JSON or other text by its path in the file: `recipe`, `progress/state`, `history`.
     public var texts: [String: String]
 
-    public init(metadata: WeightMetadata = WeightMetadata(), sections: [Section] = [], texts: [String: String] = [:]) {
+    public init(
+        metadata: WeightMetadata = WeightMetadata(), sections: [Section] = [], texts: [String: String] = [:]
+    ) {
         self.metadata = metadata
         self.sections = sections
         self.texts = texts
@@ -115,7 +117,9 @@ extension GraftArchive {
         let others = sections.filter { $0.name != Layout.parameters && $0.name != Layout.buffers }
         var file = weights
         for section in others {
-            file.tensors += section.tensors.map { $0.renamed(section.name.isEmpty ? $0.name : "\(section.name)/\($0.name)") }
+            file.tensors += section.tensors.map {
+                $0.renamed(section.name.isEmpty ? $0.name : "\(section.name)/\($0.name)")
+            }
         }
         return file
     }

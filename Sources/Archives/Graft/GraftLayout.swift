@@ -11,7 +11,9 @@ enum GraftLayout {
 
     /// The bytes of the HDF5 file, its first 512 left free.
     static func image(_ archive: GraftArchive, path: String) throws -> Data {
-        let size = archive.sections.reduce(1 << 16) { $0 + $1.tensors.reduce(0) { $0 + $1.bytes.count + 2_048 } }
+        let size = archive.sections.reduce(1 << 16) {
+            $0 + $1.tensors.reduce(0) { $0 + $1.bytes.count + 2_048 }
+        }
         let file = try HDF5File(inMemory: path, userBlock: GraftSeal.size, capacity: size)
         try writeMetadata(archive.metadata, to: file.root)
         for section in archive.sections {
@@ -52,9 +54,11 @@ enum GraftLayout {
     }
 
     /// The group that `name` lies in, made where it is not there, and its last part.
-    private static func place(_ name: String, in group: HDF5Group, path: String) throws -> (HDF5Group, String) {
+    private static func place(_ name: String, in group: HDF5Group, path: String) throws -> (HDF5Group, String)
+    {
         let parts = name.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
-        guard let last = parts.last, parts.allSatisfy({ !$0.isEmpty && $0 != "." && !$0.contains("\0") }) else {
+        guard let last = parts.last, parts.allSatisfy({ !$0.isEmpty && $0 != "." && !$0.contains("\0") })
+        else {
             throw ArchiveError.unsupported(path: path, feature: "the name \"\(name)\" in HDF5")
         }
         let parent = try parts.dropLast().reduce(group) { try $0.groupCreatingIfNeeded($1) }
@@ -80,7 +84,8 @@ enum GraftLayout {
         if let text = archive.texts.removeValue(forKey: Layout.metadata) {
             guard let metadata = try? JSONDecoder().decode(WeightMetadata.self, from: Data(text.utf8)) else {
                 throw ArchiveError.damaged(
-                    path: file.path, format: WeightFormat.graftHDF5.title, reason: "/metadata is not the JSON that it should be")
+                    path: file.path, format: WeightFormat.graftHDF5.title,
+                    reason: "/metadata is not the JSON that it should be")
             }
             archive.metadata = metadata
         }
@@ -95,7 +100,9 @@ enum GraftLayout {
         var sectionDepth = 0
 
         var section: String { path.prefix(sectionDepth).joined(separator: "/") }
-        func tensorName(_ last: String) -> String { (path.dropFirst(sectionDepth) + [last]).joined(separator: "/") }
+        func tensorName(_ last: String) -> String {
+            (path.dropFirst(sectionDepth) + [last]).joined(separator: "/")
+        }
     }
 
     private struct Reader {
@@ -106,7 +113,8 @@ enum GraftLayout {
         func walk(_ group: HDF5Group, place: Place, into archive: inout GraftArchive) throws {
             guard place.path.count < GraftLayout.deepest else {
                 throw ArchiveError.damaged(
-                    path: path, format: WeightFormat.graftHDF5.title, reason: "groups too deep within each other")
+                    path: path, format: WeightFormat.graftHDF5.title,
+                    reason: "groups too deep within each other")
             }
             var tensors: [StoredTensor] = []
             for name in try group.names() {
@@ -123,7 +131,8 @@ enum GraftLayout {
                 case .dataset:
                     let dataset = try group.dataset(name)
                     if dataset.holdsText {
-                        archive.texts[(place.path + [name]).joined(separator: "/")] = try dataset.texts().first ?? ""
+                        archive.texts[(place.path + [name]).joined(separator: "/")] =
+                            try dataset.texts().first ?? ""
                     } else {
                         tensors.append(try tensor(dataset, name: place.tensorName(name)))
                     }
@@ -135,7 +144,9 @@ enum GraftLayout {
 
         private func tensor(_ dataset: HDF5Dataset, name: String) throws -> StoredTensor {
             var tensor = try StoredTensor(reading: dataset, name: name, listing: listing)
-            if let role = try dataset.attributeText(Layout.role).flatMap(StoredTensor.Role.init) { tensor.role = role }
+            if let role = try dataset.attributeText(Layout.role).flatMap(StoredTensor.Role.init) {
+                tensor.role = role
+            }
             tensor.layout = try dataset.attributeText(Layout.layout)
             if let source = try dataset.attributeText(Layout.sourceElementType).flatMap(ElementType.init) {
                 tensor.sourceElementType = source

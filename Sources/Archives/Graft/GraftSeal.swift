@@ -17,7 +17,8 @@ enum GraftSeal {
         var image = image
         var digest = SHA256()
         digest.update(data: image[size...])
-        let text = magic + "length \(image.count)\nsha256 \(hex(digest.finalize()))\n"
+        let text =
+            magic + "length \(image.count)\nsha256 \(hex(digest.finalize()))\n"
             + "The rest is HDF5; the SHA-256 is that of bytes 512 to the end.\n"
         let seal = Data(text.utf8)
         image.replaceSubrange(0..<seal.count, with: seal)
@@ -43,7 +44,9 @@ enum GraftSeal {
                 path: path, format: WeightFormat.graftHDF5.title,
                 reason: "it has \(count) bytes, and had \(length) when it was written")
         }
-        guard hex(digest.finalize()) == expected else { throw ArchiveError.digestMismatch(path: path, name: nil) }
+        guard hex(digest.finalize()) == expected else {
+            throw ArchiveError.digestMismatch(path: path, name: nil)
+        }
     }
 
     /// The digest of one tensor's bytes, as it is written beside it.
@@ -59,7 +62,9 @@ enum GraftSeal {
 
     private static func parse(_ seal: Data, _ path: String) throws -> (length: Int, digest: String) {
         guard recognises(seal) else { throw ArchiveError.notRecognised(path: path) }
-        let lines = String(decoding: seal, as: UTF8.self).split(separator: "\n").map { $0.split(separator: " ") }
+        let lines = String(decoding: seal, as: UTF8.self).split(separator: "\n").map {
+            $0.split(separator: " ")
+        }
         guard seal.count == size, lines.count > 2, lines[1].count == 2, lines[2].count == 2,
             lines[1][0] == "length", lines[2][0] == "sha256", let length = Int(lines[1][1])
         else {

@@ -12,7 +12,9 @@ extension HDF5Attributed {
     }
 
     private func owner() throws -> (handle: HDF5Handle, path: String, name: String) {
-        guard let object else { throw ArchiveError.unsupported(path: "", feature: "an attribute of \(Self.self)") }
+        guard let object else {
+            throw ArchiveError.unsupported(path: "", feature: "an attribute of \(Self.self)")
+        }
         return object
     }
 
@@ -33,13 +35,17 @@ extension HDF5Attributed {
             H5Aopen(owner.handle.id, name, graft_H5P_DEFAULT())
         }
         let type = try HDF5Handle("H5Aget_type", owner.path, closedBy: H5Tclose) { H5Aget_type(attribute.id) }
-        let space = try HDF5Handle("H5Aget_space", owner.path, closedBy: H5Sclose) { H5Aget_space(attribute.id) }
+        let space = try HDF5Handle("H5Aget_space", owner.path, closedBy: H5Sclose) {
+            H5Aget_space(attribute.id)
+        }
         let shape = try HDF5Dataset.shape(ofSpace: space, path: owner.path)
         guard let count = StoredTensor.count(of: shape), count <= 1 << 24 else {
             throw ArchiveError.damaged(
                 path: owner.path, format: "HDF5", reason: "attribute \(name) has the shape \(shape)")
         }
-        return try HDF5Text.read(type: type, space: space, count: count, path: owner.path, name: "attribute \(name)") {
+        return try HDF5Text.read(
+            type: type, space: space, count: count, path: owner.path, name: "attribute \(name)"
+        ) {
             try HDF5Library.check("H5Aread", owner.path, H5Aread(attribute.id, $0, $1))
         }
     }
@@ -52,14 +58,17 @@ extension HDF5Attributed {
     /// Writes a UTF-8 text (at most 64 KB: put longer ones in a data set).
     public func setAttribute(_ name: String, _ text: String) throws {
         let owner = try owner()
-        let bytes = Array(text.utf8) + [0]
-        let type = try HDF5Types.string(length: bytes.count)
+        // Variable in length, because h5py gives those as texts and others as bytes.
+        let type = try HDF5Types.string(length: nil)
         let space = try HDF5Dataset.space(shape: [], path: owner.path)
         let attribute = try HDF5Handle("H5Acreate", owner.path, closedBy: H5Aclose) {
             H5Acreate2(owner.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), graft_H5P_DEFAULT())
         }
         try HDF5Library.locked {
-            _ = try HDF5Library.check("H5Awrite", owner.path, H5Awrite(attribute.id, type.id, bytes))
+            try text.withCString { start in
+                var start: UnsafePointer<CChar>? = start
+                _ = try HDF5Library.check("H5Awrite", owner.path, H5Awrite(attribute.id, type.id, &start))
+            }
         }
     }
 }
@@ -85,7 +94,8 @@ enum HDF5Text {
     }
 
     private static func readVariable(
-        type: HDF5Handle, space: HDF5Handle, count: Int, _ transfer: (hid_t, UnsafeMutableRawPointer) throws -> Void
+        type: HDF5Handle, space: HDF5Handle, count: Int,
+        _ transfer: (hid_t, UnsafeMutableRawPointer) throws -> Void
     ) throws -> [String] {
         let memoryType = try HDF5Handle("H5Tcopy", "", closedBy: H5Tclose) { H5Tcopy(type.id) }
         var pointers = [UnsafeMutablePointer<CChar>?](repeating: nil, count: count)
@@ -106,7 +116,8 @@ enum HDF5Text {
         let length = H5Tget_size(type.id)
         let (total, overflow) = length.multipliedReportingOverflow(by: count)
         guard !overflow, length > 0, total <= 1 << 30 else {
-            throw ArchiveError.damaged(path: path, format: "HDF5", reason: "\(name) claims \(count) texts of \(length) bytes")
+            throw ArchiveError.damaged(
+                path: path, format: "HDF5", reason: "\(name) claims \(count) texts of \(length) bytes")
         }
         var bytes = [UInt8](repeating: 0, count: total)
         try bytes.withUnsafeMutableBytes { if let base = $0.baseAddress { try transfer(type.id, base) } }

@@ -28,7 +28,8 @@ public final class HDF5Dataset: HDF5Attributed {
         }
         shape = try HDF5Dataset.shape(of: handle, path: filePath)
         guard let count = StoredTensor.count(of: shape) else {
-            throw ArchiveError.damaged(path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape)")
+            throw ArchiveError.damaged(
+                path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape)")
         }
         self.count = count
         try refuseForeignStorage()
@@ -48,7 +49,8 @@ public final class HDF5Dataset: HDF5Attributed {
         let stored = HDF5Library.locked { Double(H5Dget_storage_size(handle.id)) }
         guard !overflow, Double(byteCount) <= 8_192 * stored + 1_048_576 else {
             throw ArchiveError.damaged(
-                path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values")
+                path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values"
+            )
         }
         var data = Data(count: byteCount)
         try data.withUnsafeMutableBytes { try read(into: $0, as: type) }
@@ -60,7 +62,8 @@ public final class HDF5Dataset: HDF5Attributed {
     ///
     /// - Throws: `ArchiveError.mismatch` where the slice leaves the array or the memory is of another size.
     public func read(
-        into bytes: UnsafeMutableRawBufferPointer, as type: ElementType, offset: [Int]? = nil, extent: [Int]? = nil
+        into bytes: UnsafeMutableRawBufferPointer, as type: ElementType, offset: [Int]? = nil,
+        extent: [Int]? = nil
     ) throws {
         _ = try numericType()
         let extent = extent ?? shape
@@ -69,7 +72,8 @@ public final class HDF5Dataset: HDF5Attributed {
         try transfer(type: type, offset: offset, extent: extent) { memoryType, memorySpace, fileSpace in
             try HDF5Library.check(
                 "H5Dread", filePath,
-                H5Dread(handle.id, memoryType, memorySpace, fileSpace, graft_H5P_DEFAULT(), bytes.baseAddress))
+                H5Dread(handle.id, memoryType, memorySpace, fileSpace, graft_H5P_DEFAULT(), bytes.baseAddress)
+            )
         }
     }
 
@@ -84,7 +88,8 @@ public final class HDF5Dataset: HDF5Attributed {
         try transfer(type: type, offset: offset, extent: extent) { memoryType, memorySpace, fileSpace in
             try HDF5Library.check(
                 "H5Dwrite", filePath,
-                H5Dwrite(handle.id, memoryType, memorySpace, fileSpace, graft_H5P_DEFAULT(), bytes.baseAddress))
+                H5Dwrite(
+                    handle.id, memoryType, memorySpace, fileSpace, graft_H5P_DEFAULT(), bytes.baseAddress))
         }
     }
 
@@ -138,7 +143,9 @@ public final class HDF5Dataset: HDF5Attributed {
         }
     }
 
-    private func values<Value>(as type: ElementType, zero: Value, offset: [Int]?, extent: [Int]?) throws -> [Value] {
+    private func values<Value>(as type: ElementType, zero: Value, offset: [Int]?, extent: [Int]?) throws
+        -> [Value]
+    {
         let extent = extent ?? shape
         try checkSlice(offset: offset, extent: extent, byteCount: nil, type: type)
         var values = [Value](repeating: zero, count: extent.reduce(1, *))
@@ -158,7 +165,8 @@ public final class HDF5Dataset: HDF5Attributed {
         let fits =
             offset.count == shape.count && extent.count == shape.count
             && shape.indices.allSatisfy {
-                offset[$0] >= 0 && extent[$0] >= 0 && offset[$0] <= shape[$0] && extent[$0] <= shape[$0] - offset[$0]
+                offset[$0] >= 0 && extent[$0] >= 0 && offset[$0] <= shape[$0]
+                    && extent[$0] <= shape[$0] - offset[$0]
             }
         guard fits else {
             throw ArchiveError.mismatch(
@@ -180,7 +188,9 @@ public final class HDF5Dataset: HDF5Attributed {
             return try HDF5Library.locked { try body(memoryType.id, graft_H5S_ALL(), graft_H5S_ALL()) }
         }
         let memorySpace = try HDF5Dataset.space(shape: extent, path: filePath)
-        let fileSpace = try HDF5Handle("H5Dget_space", filePath, closedBy: H5Sclose) { H5Dget_space(handle.id) }
+        let fileSpace = try HDF5Handle("H5Dget_space", filePath, closedBy: H5Sclose) {
+            H5Dget_space(handle.id)
+        }
         try HDF5Library.locked {
             let (start, sizes) = (offset.map { hsize_t($0) }, extent.map { hsize_t($0) })
             try HDF5Library.check(
@@ -199,7 +209,8 @@ public final class HDF5Dataset: HDF5Attributed {
             H5Pget_external_count(creation.id) > 0 || H5Pget_layout(creation.id) == H5D_VIRTUAL
         }
         guard !isForeign else {
-            throw ArchiveError.unsupported(path: filePath, feature: "\(name), whose values lie in another file,")
+            throw ArchiveError.unsupported(
+                path: filePath, feature: "\(name), whose values lie in another file,")
         }
     }
 }

@@ -41,14 +41,19 @@ public final class HDF5File {
     ///   - userBlock: bytes (0, or a power of two from 512) that the image leaves free at its start.
     ///   - capacity: the expected size in bytes, so that memory is taken once.
     init(inMemory name: String, userBlock: Int, capacity: Int) throws {
-        let access = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) { H5Pcreate(graft_H5P_FILE_ACCESS()) }
-        let creation = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) { H5Pcreate(graft_H5P_FILE_CREATE()) }
+        let access = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) {
+            H5Pcreate(graft_H5P_FILE_ACCESS())
+        }
+        let creation = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) {
+            H5Pcreate(graft_H5P_FILE_CREATE())
+        }
         try HDF5Library.locked {
             let increment = max(1 << 16, capacity)
             try HDF5Library.check("H5Pset_fapl_core", name, H5Pset_fapl_core(access.id, increment, false))
             try HDF5Library.check("H5Pset_userblock", name, H5Pset_userblock(creation.id, hsize_t(userBlock)))
             try HDF5Library.check(
-                "H5Pset_link_creation_order", name, H5Pset_link_creation_order(creation.id, HDF5Group.keepsOrder))
+                "H5Pset_link_creation_order", name,
+                H5Pset_link_creation_order(creation.id, HDF5Group.keepsOrder))
         }
         path = name
         self.userBlock = userBlock

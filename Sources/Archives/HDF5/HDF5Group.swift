@@ -38,7 +38,8 @@ public final class HDF5Group: HDF5Attributed {
             var info = H5G_info_t()
             try HDF5Library.check("H5Gget_info", filePath, H5Gget_info(handle.id, &info))
             guard info.nlinks <= 1 << 22 else {
-                throw ArchiveError.damaged(path: filePath, format: "HDF5", reason: "\(info.nlinks) links in \(name)")
+                throw ArchiveError.damaged(
+                    path: filePath, format: "HDF5", reason: "\(info.nlinks) links in \(name)")
             }
             let order = try isOrdered() ? H5_INDEX_CRT_ORDER : H5_INDEX_NAME
             return try (0..<info.nlinks).map { try linkName(at: $0, order: order) }
@@ -119,7 +120,9 @@ public final class HDF5Group: HDF5Attributed {
                 "H5Pset_fill_time", filePath, H5Pset_fill_time(creation.id, H5D_FILL_TIME_NEVER))
         }
         let handle = try HDF5Handle("H5Dcreate", filePath, closedBy: H5Dclose) {
-            H5Dcreate2(self.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), creation.id, graft_H5P_DEFAULT())
+            H5Dcreate2(
+                self.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), creation.id, graft_H5P_DEFAULT()
+            )
         }
         return try HDF5Dataset(handle: handle, filePath: filePath, name: fullName(name))
     }
@@ -131,7 +134,8 @@ public final class HDF5Group: HDF5Attributed {
         let space = try HDF5Dataset.space(shape: [], path: filePath)
         let handle = try HDF5Handle("H5Dcreate", filePath, closedBy: H5Dclose) {
             H5Dcreate2(
-                self.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), graft_H5P_DEFAULT(), graft_H5P_DEFAULT())
+                self.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), graft_H5P_DEFAULT(),
+                graft_H5P_DEFAULT())
         }
         try HDF5Library.locked {
             _ = try HDF5Library.check(

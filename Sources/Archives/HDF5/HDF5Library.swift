@@ -14,6 +14,8 @@ enum HDF5Library {
         // A file whose disk ran full cannot be closed, and the library's own clean-up at exit then
         // crashes the process: never install that clean-up.
         _ = H5dont_atexit()
+        // Locks fail on some network file systems, and Graft never writes a file that others read.
+        setenv("HDF5_USE_FILE_LOCKING", "FALSE", 0)
         _ = H5open()
         // Errors are thrown, with the library's words in them; the library prints nothing.
         _ = H5Eset_auto2(0, nil, nil)
@@ -62,7 +64,9 @@ final class HDF5Handle {
     private var isOpen = true
 
     /// Takes over what the C function `call` returns; throws where that is negative.
-    init(_ call: String, _ path: String, closedBy close: @escaping (hid_t) -> herr_t, _ open: () -> hid_t) throws {
+    init(_ call: String, _ path: String, closedBy close: @escaping (hid_t) -> herr_t, _ open: () -> hid_t)
+        throws
+    {
         id = try HDF5Library.locked { try HDF5Library.check(call, path, open()) }
         self.close = close
     }

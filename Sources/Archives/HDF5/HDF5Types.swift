@@ -50,7 +50,7 @@ enum HDF5Types {
         try HDF5Library.locked {
             try HDF5Library.check("H5Tset_size", "", H5Tset_size(type.id, length ?? graft_H5T_VARIABLE()))
             try HDF5Library.check("H5Tset_cset", "", H5Tset_cset(type.id, H5T_CSET_UTF8))
-            try HDF5Library.check("H5Tset_strpad", "", H5Tset_strpad(type.id, H5T_STR_NULLPAD))
+            try HDF5Library.check("H5Tset_strpad", "", H5Tset_strpad(type.id, H5T_STR_NULLTERM))
         }
         return type
     }

@@ -18,13 +18,22 @@ struct KerasHDF5 {
             if holder.kind(of: "top_level_model_weights") == .group {
                 try reader.readLayer("top_level_model_weights", in: holder, listing: listing)
             }
-        } else if root.kind(of: "layers") == .group || root.kind(of: "_layer_checkpoint_dependencies") == .group {
+        } else if root.kind(of: "layers") == .group
+            || root.kind(of: "_layer_checkpoint_dependencies") == .group
+        {
             try reader.readTree(root, prefix: "", depth: 0, listing: listing)
         } else {
             return nil
         }
         let metadata = WeightMetadata(notes: try reader.notes(holder))
         return WeightFile(format: .kerasHDF5, tensors: reader.tensors, metadata: metadata)
+    }
+
+    /// What any HDF5 file holds, without the values.
+    static func list(_ file: HDF5File) throws -> WeightFile {
+        var reader = KerasHDF5(file)
+        try reader.readTree(file.root, prefix: "", depth: 0, listing: true)
+        return WeightFile(format: .hdf5, tensors: reader.tensors)
     }
 
     private init(_ file: HDF5File) { self.file = file }
@@ -36,7 +45,8 @@ struct KerasHDF5 {
             // Two nested copies of one model hold the same names.
             let name = names.contains(weight) ? "\(layer)/\(weight)" : weight
             guard names.insert(name).inserted else {
-                throw ArchiveError.damaged(path: file.path, format: "HDF5", reason: "the weight \(name) is listed twice")
+                throw ArchiveError.damaged(
+                    path: file.path, format: "HDF5", reason: "the weight \(name) is listed twice")
             }
             tensors.append(try StoredTensor(reading: try group.dataset(weight), name: name, listing: listing))
         }
@@ -44,11 +54,14 @@ struct KerasHDF5 {
 
     private mutating func readTree(_ group: HDF5Group, prefix: String, depth: Int, listing: Bool) throws {
         guard depth < 32 else {
-            throw ArchiveError.damaged(path: file.path, format: "HDF5", reason: "groups too deep within each other")
+            throw ArchiveError.damaged(
+                path: file.path, format: "HDF5", reason: "groups too deep within each other")
         }
         for name in try group.names() where !(depth == 0 && name.hasPrefix("optimizer")) {
             switch group.kind(of: name) {
-            case .group: try readTree(try group.group(name), prefix: prefix + name + "/", depth: depth + 1, listing: listing)
+            case .group:
+                try readTree(
+                    try group.group(name), prefix: prefix + name + "/", depth: depth + 1, listing: listing)
             case .dataset:
                 let dataset = try group.dataset(name)
                 if dataset.elementType == nil { continue }
@@ -95,10 +108,12 @@ extension StoredTensor {
     /// Reads a whole data set, or with `listing` only what it is (then `bytes` is empty).
     init(reading dataset: HDF5Dataset, name: String, listing: Bool) throws {
         guard let type = dataset.elementType else {
-            throw ArchiveError.unsupported(path: dataset.filePath, feature: "the element type of \(dataset.name)")
+            throw ArchiveError.unsupported(
+                path: dataset.filePath, feature: "the element type of \(dataset.name)")
         }
         self.init(
-            listed: name, shape: dataset.shape, elementType: type, bytes: listing ? Data() : try dataset.read(),
+            listed: name, shape: dataset.shape, elementType: type,
+            bytes: listing ? Data() : try dataset.read(),
             sourceElementType: type, role: .expected(for: name), layout: nil)
     }
 }

@@ -87,7 +87,10 @@ struct StorageType: Equatable {
     static let elementTypes: [String: StorageType] = {
         var types: [String: StorageType] = [:]
         for type in table.values { types[type.name] = type }
-        for (alias, name) in [("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"), ("int", "int32")] {
+        for (alias, name) in [
+            ("float", "float32"), ("double", "float64"), ("half", "float16"), ("long", "int64"),
+            ("int", "int32"),
+        ] {
             types[alias] = types[name]
         }
         return types

@@ -11,13 +11,18 @@ enum PyTorchArchive {
     static func readZip(_ bytes: Data, path: String) throws -> WeightFile {
         let format = WeightFormat.pytorchZip
         let archive = try ZipArchive(bytes, path: path)
-        guard let pickleName = archive.names.filter({ $0.hasSuffix("/data.pkl") || $0 == "data.pkl" }).min(by: { $0.count < $1.count })
+        guard
+            let pickleName = archive.names.filter({ $0.hasSuffix("/data.pkl") || $0 == "data.pkl" }).min(by: {
+                $0.count < $1.count
+            })
         else {
-            throw ArchiveError.unsupported(path: path, feature: "a zip archive without a data.pkl (is it a PyTorch file?)")
+            throw ArchiveError.unsupported(
+                path: path, feature: "a zip archive without a data.pkl (is it a PyTorch file?)")
         }
         let prefix = String(pickleName.dropLast("data.pkl".count))
         if let order = try archive.contentsIfPresent(prefix + "byteorder"), order != Data("little".utf8) {
-            throw ArchiveError.unsupported(path: path, feature: "the byte order \(String(decoding: order, as: UTF8.self))")
+            throw ArchiveError.unsupported(
+                path: path, feature: "the byte order \(String(decoding: order, as: UTF8.self))")
         }
         var unpickler = Unpickler(
             ByteReader(Data(try archive.contents(pickleName)), path: path, format: format.title), path: path)
@@ -46,7 +51,9 @@ enum PyTorchArchive {
         }
         guard case .integer(1001) = try next().1 else { throw reader.damaged("an unknown protocol version") }
         let (system, information) = try next()
-        if case .dictionary(let index) = information, case .bool(false)? = system.dictionaries[index]["little_endian"] {
+        if case .dictionary(let index) = information,
+            case .bool(false)? = system.dictionaries[index]["little_endian"]
+        {
             throw ArchiveError.unsupported(path: path, feature: "the byte order big")
         }
         let (unpickler, object) = try next()
@@ -73,7 +80,8 @@ enum PyTorchArchive {
 struct StateDictionary {
     /// What training scripts call the state dict in their checkpoints, most telling first.
     private static let usualKeys = [
-        "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights", "params",
+        "state_dict", "model_state_dict", "model_state", "model", "net", "network", "module", "weights",
+        "params",
     ]
     private static let deepest = 16
     private static let mostEntries = 1 << 20
@@ -92,7 +100,8 @@ struct StateDictionary {
 
     func read(_ object: PickleValue, storage: (String) throws -> Data) throws -> WeightFile {
         guard case .dictionary(let index) = object else {
-            throw ArchiveError.unsupported(path: path, feature: "a PyTorch file whose content is no dictionary")
+            throw ArchiveError.unsupported(
+                path: path, feature: "a PyTorch file whose content is no dictionary")
         }
         let top = unpickler.dictionaries[index]
         var found = OrderedDictionary<String, Int>()
@@ -130,10 +139,13 @@ struct StateDictionary {
             found[prefix] = index
         case .dictionary(let index):
             guard depth < StateDictionary.deepest, visited < StateDictionary.mostEntries else {
-                throw ArchiveError.damaged(path: path, format: format.title, reason: "dictionaries too deep within each other")
+                throw ArchiveError.damaged(
+                    path: path, format: format.title, reason: "dictionaries too deep within each other")
             }
             for (key, item) in unpickler.dictionaries[index] {
-                try collect(item, prefix: prefix.isEmpty ? key : "\(prefix).\(key)", depth: depth + 1, into: &found, &visited)
+                try collect(
+                    item, prefix: prefix.isEmpty ? key : "\(prefix).\(key)", depth: depth + 1, into: &found,
+                    &visited)
             }
         default: break
         }
@@ -163,7 +175,8 @@ struct StateDictionary {
         return try found.map { name, index in
             let tensor = unpickler.tensors[index]
             guard let type = tensor.type.elementType else {
-                throw ArchiveError.unsupported(path: path, feature: "the element type \(tensor.type.name) of \(name)")
+                throw ArchiveError.unsupported(
+                    path: path, feature: "the element type \(tensor.type.name) of \(name)")
             }
             let bytes = try TensorView(tensor, name: name, path: path, format: format).bytes(
                 of: storage(tensor.storage.key), limit: min(fileSize, budget))
@@ -186,8 +199,12 @@ private struct TensorView {
         let damage = { (what: String) -> ArchiveError in
             .damaged(path: path, format: format.title, reason: "\(name) \(what)")
         }
-        guard let count = StoredTensor.count(of: tensor.shape) else { throw damage("has the shape \(tensor.shape)") }
-        guard tensor.strides.count == tensor.shape.count, tensor.strides.allSatisfy({ $0 >= 0 }), tensor.offset >= 0 else {
+        guard let count = StoredTensor.count(of: tensor.shape) else {
+            throw damage("has the shape \(tensor.shape)")
+        }
+        guard tensor.strides.count == tensor.shape.count, tensor.strides.allSatisfy({ $0 >= 0 }),
+            tensor.offset >= 0
+        else {
             throw damage("has the strides \(tensor.strides)")
         }
         let (byteCount, overflow) = count.multipliedReportingOverflow(by: tensor.type.byteCount)
@@ -207,7 +224,8 @@ private struct TensorView {
             return sumOverflow ? nil : sum
         }
         guard let last, last < storage.count / width else {
-            throw damage("of shape \(tensor.shape) at \(tensor.offset) leaves its storage of \(storage.count) bytes")
+            throw damage(
+                "of shape \(tensor.shape) at \(tensor.offset) leaves its storage of \(storage.count) bytes")
         }
         if isContiguous {
             let start = storage.startIndex + tensor.offset * width

@@ -135,7 +135,9 @@ struct Unpickler {
     // MARK: Stack and memo
 
     private func top() throws -> PickleValue {
-        guard let value = stack.last, stack.count > marks.last ?? 0 else { throw reader.damaged("an empty pickle stack") }
+        guard let value = stack.last, stack.count > marks.last ?? 0 else {
+            throw reader.damaged("an empty pickle stack")
+        }
         return value
     }
 
@@ -158,7 +160,9 @@ struct Unpickler {
     }
 
     private mutating func recall(_ index: Int) throws {
-        guard let value = memo[index] else { throw reader.damaged("the pickle recalls \(index), which it never stored") }
+        guard let value = memo[index] else {
+            throw reader.damaged("the pickle recalls \(index), which it never stored")
+        }
         stack.append(value)
     }
 
@@ -178,7 +182,8 @@ struct Unpickler {
         guard bytes.count <= 8 else { return stack.append(.longInteger(bytes)) }
         let isNegative = (bytes.last ?? 0) & 0x80 != 0
         let filled = Array(bytes) + Array(repeating: isNegative ? 0xff : 0, count: 8 - bytes.count)
-        stack.append(.integer(Int(truncatingIfNeeded: filled.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })))
+        stack.append(
+            .integer(Int(truncatingIfNeeded: filled.reversed().reduce(UInt64(0)) { $0 << 8 | UInt64($1) })))
     }
 
     private mutating func pushText(_ count: Int) throws {
@@ -202,7 +207,9 @@ struct Unpickler {
     }
 
     private mutating func append(_ values: [PickleValue]) throws {
-        guard case .list(let index) = try top() else { throw reader.damaged("the pickle appends to what is no list") }
+        guard case .list(let index) = try top() else {
+            throw reader.damaged("the pickle appends to what is no list")
+        }
         lists[index].append(contentsOf: values)
     }
 
@@ -239,7 +246,9 @@ struct Unpickler {
         case .orderedDictionary: try makeOrderedDictionary(arguments)
         case .rebuildTensor: try makeTensor(arguments)
         case .rebuildParameter:
-            guard let first = arguments.first, case .tensor = first else { throw reader.damaged("a parameter without a tensor") }
+            guard let first = arguments.first, case .tensor = first else {
+                throw reader.damaged("a parameter without a tensor")
+            }
             stack.append(first)
         case .size:
             guard let first = arguments.first else { throw reader.damaged("a size without numbers") }
@@ -257,7 +266,9 @@ struct Unpickler {
         copiesLeft -= lists[index].count
         guard copiesLeft >= 0 else { throw reader.damaged("the pickle copies one list over and over") }
         for pair in lists[index] {
-            guard let items = sequence(pair), items.count == 2 else { throw reader.damaged("a dictionary of what are no pairs") }
+            guard let items = sequence(pair), items.count == 2 else {
+                throw reader.damaged("a dictionary of what are no pairs")
+            }
             try set(items)
         }
     }
@@ -272,14 +283,17 @@ struct Unpickler {
         if arguments.count >= 7, case .global(.elementType(let given)) = arguments[6] { type = given }
         let (start, overflow) = offset.addingReportingOverflow(storage.offset)
         guard !overflow else { throw reader.damaged("a tensor at offset \(offset)") }
-        tensors.append(PickleTensor(storage: storage, type: type, offset: start, shape: shape, strides: strides))
+        tensors.append(
+            PickleTensor(storage: storage, type: type, offset: start, shape: shape, strides: strides))
         stack.append(.tensor(tensors.count - 1))
     }
 
     /// Attributes of a dictionary (`_metadata` of a state dict) say nothing that is needed.
     private mutating func build() throws {
         _ = try pop()
-        guard case .dictionary = try top() else { throw reader.damaged("the pickle sets attributes of what is no dictionary") }
+        guard case .dictionary = try top() else {
+            throw reader.damaged("the pickle sets attributes of what is no dictionary")
+        }
     }
 
     /// `('storage', type, key, location, count)`, in the oldest format with `(view key, offset, count)` after it.

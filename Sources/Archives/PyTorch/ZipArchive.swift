@@ -39,7 +39,9 @@ struct ZipArchive {
         var reader = self.reader
         guard let entry = entries[name] else { throw reader.damaged("the entry \(name) is missing") }
         try reader.seek(to: entry.headerOffset)
-        guard try reader.integer(UInt32.self) == 0x0403_4b50 else { throw reader.damaged("no entry where \(name) should be") }
+        guard try reader.integer(UInt32.self) == 0x0403_4b50 else {
+            throw reader.damaged("no entry where \(name) should be")
+        }
         _ = try reader.take(22)
         let skipped = Int(try reader.integer(UInt16.self)) + Int(try reader.integer(UInt16.self))
         _ = try reader.take(skipped)
@@ -68,11 +70,14 @@ struct ZipArchive {
         var reader = self.reader
         let (count, offset) = try endRecord()
         // Every entry of the directory takes 46 bytes or more.
-        guard count <= bytes.count / 46 else { throw reader.damaged("\(count) entries in \(bytes.count) bytes") }
+        guard count <= bytes.count / 46 else {
+            throw reader.damaged("\(count) entries in \(bytes.count) bytes")
+        }
         try reader.seek(to: offset)
         for _ in 0..<count {
             let (name, entry) = try directoryEntry(&reader)
-            guard entry.size <= bytes.count || entry.method == 8 && entry.size / 1_100 <= entry.compressedSize else {
+            guard entry.size <= bytes.count || entry.method == 8 && entry.size / 1_100 <= entry.compressedSize
+            else {
                 throw reader.damaged("\(name) claims \(entry.size) bytes")
             }
             entries[name] = entry
@@ -111,10 +116,14 @@ struct ZipArchive {
     private func endRecord64(before end: Int) throws -> (count: Int, offset: Int) {
         var reader = self.reader
         try reader.seek(to: end - 20)
-        guard try reader.integer(UInt32.self) == 0x0706_4b50 else { throw reader.damaged("the zip64 directory is missing") }
+        guard try reader.integer(UInt32.self) == 0x0706_4b50 else {
+            throw reader.damaged("the zip64 directory is missing")
+        }
         _ = try reader.take(4)
         try reader.seek(to: try reader.size())
-        guard try reader.integer(UInt32.self) == 0x0606_4b50 else { throw reader.damaged("the zip64 directory is missing") }
+        guard try reader.integer(UInt32.self) == 0x0606_4b50 else {
+            throw reader.damaged("the zip64 directory is missing")
+        }
         _ = try reader.take(28)
         let count = try reader.size()
         _ = try reader.take(8)
@@ -122,7 +131,9 @@ struct ZipArchive {
     }
 
     private func directoryEntry(_ reader: inout ByteReader) throws -> (String, Entry) {
-        guard try reader.integer(UInt32.self) == 0x0201_4b50 else { throw reader.damaged("a zip directory entry is broken") }
+        guard try reader.integer(UInt32.self) == 0x0201_4b50 else {
+            throw reader.damaged("a zip directory entry is broken")
+        }
         _ = try reader.take(6)
         let method = try reader.integer(UInt16.self)
         _ = try reader.take(4)
@@ -168,7 +179,9 @@ struct ZipArchive {
         }
         guard size > 0 else { return Data() }
         var stream = z_stream()
-        guard inflateInit2_(&stream, -15, zlibVersion(), CInt(MemoryLayout<z_stream>.size)) == Z_OK else { throw failure }
+        guard inflateInit2_(&stream, -15, zlibVersion(), CInt(MemoryLayout<z_stream>.size)) == Z_OK else {
+            throw failure
+        }
         defer { inflateEnd(&stream) }
         var result = Data(count: size)
         let status = result.withUnsafeMutableBytes { output in

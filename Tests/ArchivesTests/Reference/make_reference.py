@@ -10,8 +10,8 @@ import collections
 import hashlib
 import json
 import os
-import pickle
 import sys
+import zipfile
 
 import h5py
 import numpy
@@ -124,6 +124,32 @@ def pytorch_fixture():
     torch.save(checkpoint, os.path.join(HERE, "checkpoint-legacy.pt"), _use_new_zipfile_serialization=False)
 
 
+def zip_fixtures():
+    """The zip checkpoint again: deflated, with zip64 records, marked big-endian; and a zip of something else."""
+    def rewrite(name, method=zipfile.ZIP_STORED, order=b"little"):
+        source = zipfile.ZipFile(os.path.join(HERE, "checkpoint.pt"))
+        with zipfile.ZipFile(os.path.join(HERE, name), "w", method) as target:
+            for entry in source.namelist():
+                target.writestr(entry, order if entry.endswith("byteorder") else source.read(entry))
+
+    rewrite("checkpoint-deflated.pt", zipfile.ZIP_DEFLATED)
+    rewrite("checkpoint-big.pt", order=b"big")
+    limits = zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT
+    zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT = 200, 2
+    rewrite("checkpoint-zip64.pt")
+    zipfile.ZIP64_LIMIT, zipfile.ZIP_FILECOUNT_LIMIT = limits
+    with zipfile.ZipFile(os.path.join(HERE, "no-pickle.zip"), "w") as target:
+        target.writestr("hello.txt", "hello")
+
+
+def keras3_fixture():
+    with h5py.File(os.path.join(HERE, "keras3.weights.h5"), "w") as file:
+        variables = file.create_group("layers/dense/vars")
+        variables.create_dataset("0", data=numbers(4, 3))
+        variables.create_dataset("1", data=numbers(3))
+        file.create_group("optimizer/vars").create_dataset("0", data=numbers(2))
+
+
 def safetensors_fixture():
     tensors = {"b": numbers(2, 3), "a": numpy.array([1, 2, 3], dtype=numpy.int64), "flags": numpy.array([True, False, True])}
     save_file(tensors, os.path.join(HERE, "small.safetensors"), metadata={"made_by": "safetensors"})
@@ -133,5 +159,7 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         reference(sys.argv[1])
     keras_fixture()
+    keras3_fixture()
     pytorch_fixture()
+    zip_fixtures()
     safetensors_fixture()
