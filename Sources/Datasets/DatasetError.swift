@@ -15,7 +15,7 @@ public enum DatasetError: GraftError, Equatable {
     case noClasses(path: String)
     case oneClassOnly(path: String, className: String)
     case emptyClass(path: String, className: String)
-    case unknownClass(name: String, nearest: String?, source: String)
+    case unknownClass(name: String, nearest: [String], source: String)
     case duplicateClass(name: String)
     case tooFewInClass(className: String, asked: Int, available: Int, key: String)
     case invalidSelection(key: String, value: String, rule: String)
@@ -78,7 +78,7 @@ extension DatasetError {
             return "\(path): class folder '\(className)' holds no .jpg, .jpeg or .png file; "
                 + "add images or remove the folder"
         case .unknownClass(let name, let nearest, let source):
-            return "\(source): no class '\(name)'" + (nearest.map { "; did you mean '\($0)'?" } ?? "")
+            return "\(source): no class '\(name)'" + (nearest.first.map { "; did you mean '\($0)'?" } ?? "")
         case .duplicateClass(let name):
             return "class '\(name)' is listed twice; list each class once"
         case .tooFewInClass(let className, let asked, let available, let key):

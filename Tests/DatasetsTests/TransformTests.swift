@@ -55,7 +55,7 @@ final class TransformTests: XCTestCase {
 
     func testCroppingWhileResizingIsCroppingThenResizing() {
         let image = picture(61, 47)
-        for interpolation in Interpolation.allCases {
+        for interpolation in [Interpolation.nearest, .bilinear, .bicubic] {
             let direct = image.resized(
                 left: 5, top: 9, width: 40, height: 31, toWidth: 24, height: 50, interpolation)
             let inSteps = image.cropped(left: 5, top: 9, width: 40, height: 31)
@@ -99,7 +99,7 @@ final class TransformTests: XCTestCase {
             (Float(level) / 255 - mean[channel]) / deviation[channel]
         }
         XCTAssertEqual(values, wanted)
-        XCTAssertEqual(Normalization.caffe(image).values.first, 255 - 103.939)
+        XCTAssertEqual(Normalization.caffe(image).values[0], 255 - 103.939, accuracy: 1e-4)
         XCTAssertEqual(Normalization.signedUnit(image).values[4], 1)
     }
 
@@ -126,7 +126,7 @@ final class TransformTests: XCTestCase {
     func testPaddedRandomCropOfFloatsAgreesWithBytes() throws {
         let pixels = picture(8, 6)
         let steps: [TransformStep] = [.randomCrop(width: 8, height: 6, padding: 2), .randomFlip()]
-        let plain = Normalization(scale: 1)
+        let plain = Normalization()
         for seed in 0..<20 {
             var one = TestGenerator(UInt64(seed))
             var two = one

@@ -60,6 +60,25 @@ enum FileBytes {
         return bytes
     }
 
+    static func size(_ path: String) throws -> Int {
+        var status = stat()
+        guard stat(path, &status) == 0 else { throw unreadable(path) }
+        return Int(status.st_size)
+    }
+
+    /// Whether the file begins with HDF5's signature.
+    static func beginsAsHDF5(_ path: String) throws -> Bool {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw unreadable(path) }
+        defer { close(descriptor) }
+        var start = [UInt8](repeating: 0, count: 8)
+        // HDF5 allows a user block before its signature: 512 bytes, or a doubling of that.
+        for offset in [0, 512, 1024, 2048, 4096] where pread(descriptor, &start, 8, off_t(offset)) == 8 {
+            if start == [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A] { return true }
+        }
+        return false
+    }
+
     static func unreadable(_ path: String) -> DatasetError {
         .unreadable(path: path, reason: String(cString: strerror(errno)))
     }

@@ -1,14 +1,9 @@
+import Archives
 import Foundation
 
-/// How pixels between pixels are made up. All three are Pillow's.
-public enum Interpolation: String, Codable, Sendable, CaseIterable {
-    /// The pixel under the centre; no antialiasing.
-    case nearest
-    /// Triangle filter, widened when shrinking (antialiased).
-    case bilinear
-    /// Cubic filter with a = -0.5, widened when shrinking (antialiased).
-    case bicubic
-}
+/// How pixels between pixels are made up: `nearest` takes the pixel under the centre; `bilinear` is a
+/// triangle filter and `bicubic` a cubic one with a = -0.5, both widened when shrinking (antialiased).
+public typealias Interpolation = Preprocessing.Interpolation
 
 extension DecodedImage {
     /// The image at another size, with Pillow's `Image.resize` arithmetic: weights in 22-bit fixed

@@ -1,3 +1,4 @@
+import Archives
 import Foundation
 
 /// One change of the pixels, before they become numbers.
@@ -6,6 +7,8 @@ public enum TransformStep: Codable, Equatable, Sendable {
     case resize(width: Int, height: Int, Interpolation)
     /// The short side to this length, proportions kept (torchvision's `Resize(n)`).
     case resizeShortSide(Int, Interpolation)
+    /// Proportions kept, as small as covers this size.
+    case resizeToCover(width: Int, height: Int, Interpolation)
     /// The middle; smaller images get a black border (torchvision's `CenterCrop`).
     case centerCrop(width: Int, height: Int)
     /// A random part of 8-100 % of the area and 3:4 to 4:3 in shape (by default), resized
@@ -24,25 +27,21 @@ public enum TransformStep: Codable, Equatable, Sendable {
     public var isRandom: Bool {
         switch self {
         case .randomResizedCrop, .randomCrop, .randomFlip, .colorJitter: return true
-        case .resize, .resizeShortSide, .centerCrop: return false
+        case .resize, .resizeShortSide, .resizeToCover, .centerCrop: return false
         }
     }
 }
 
-/// From sample values 0-255 to what a network takes: (value × scale - mean) / standardDeviation, per channel.
+/// From sample values 0-255 to what a network takes: (value / 255 - mean) / standardDeviation, per channel.
 public struct Normalization: Codable, Equatable, Sendable {
-    public var scale: Float
-    /// One number per channel, or one for all.
+    /// In units of values scaled to 0…1; one number per channel of the output, or one for all.
     public var mean: [Float]
+    /// In the same units; raw 0…255 values are mean 0 and deviation 1/255.
     public var standardDeviation: [Float]
     /// Whether channels are handed on as blue, green, red (Caffe's order).
     public var reversesChannels: Bool
 
-    public init(
-        scale: Float = 1.0 / 255, mean: [Float] = [0], standardDeviation: [Float] = [1],
-        reversesChannels: Bool = false
-    ) {
-        self.scale = scale
+    public init(mean: [Float] = [0], standardDeviation: [Float] = [1], reversesChannels: Bool = false) {
         self.mean = mean
         self.standardDeviation = standardDeviation
         self.reversesChannels = reversesChannels
@@ -56,7 +55,9 @@ public struct Normalization: Codable, Equatable, Sendable {
     public static let imageNet = Normalization(
         mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
     /// Blue, green, red less ImageNet's mean, not scaled (Keras's "caffe" mode: its ResNet and VGG).
-    public static let caffe = Normalization(scale: 1, mean: [103.939, 116.779, 123.68], reversesChannels: true)
+    public static let caffe = Normalization(
+        mean: [103.939 / 255, 116.779 / 255, 123.68 / 255], standardDeviation: [1.0 / 255],
+        reversesChannels: true)
 
     /// The image as C×H×W float values; arithmetic in the order torchvision has it.
     public func callAsFunction(_ image: DecodedImage) -> FloatImage {
@@ -83,9 +84,7 @@ public struct Normalization: Codable, Equatable, Sendable {
                 let plane = out + channel * count
                 withUnsafeTemporaryAllocation(of: Float.self, capacity: 256) { table in
                     for level in 0..<256 {
-                        // Dividing by 255 and multiplying by 1/255 differ in the last bit.
-                        let value = scale == 1.0 / 255 ? Float(level) / 255 : Float(level) * scale
-                        table.initializeElement(at: level, to: (value - mean) / deviation)
+                        table.initializeElement(at: level, to: (Float(level) / 255 - mean) / deviation)
                     }
                     for i in 0..<count { plane[i] = table[Int(source[i &* channels])] }
                 }
@@ -103,10 +102,6 @@ public struct Normalization: Codable, Equatable, Sendable {
                 throw DatasetError.invalidTransform(
                     key: "normalization.\(key)", value: "\(values)", rule: "give finite, usable numbers")
             }
-        }
-        guard scale.isFinite, scale != 0 else {
-            throw DatasetError.invalidTransform(
-                key: "normalization.scale", value: "\(scale)", rule: "give a number other than 0")
         }
     }
 }
@@ -137,7 +132,7 @@ public struct Transform: Codable, Equatable, Sendable {
             case .resize(let width, let height, _), .centerCrop(let width, let height),
                 .randomResizedCrop(let width, let height, _, _, _, _), .randomCrop(let width, let height, _):
                 return (width, height)
-            case .resizeShortSide: return nil
+            case .resizeShortSide, .resizeToCover: return nil
             case .randomFlip, .colorJitter: continue
             }
         }
@@ -188,6 +183,42 @@ public struct Transform: Codable, Equatable, Sendable {
     }
 }
 
+extension Transform {
+    /// What a network's metadata asks for when it is evaluated or used.
+    public static func evaluation(_ preprocessing: Preprocessing) -> Transform {
+        let size = preprocessing.inputSize
+        var steps: [TransformStep] = []
+        if let shortSide = preprocessing.resize {
+            steps = [
+                .resizeShortSide(shortSide, preprocessing.interpolation),
+                .centerCrop(width: size, height: size),
+            ]
+        } else {
+            steps = [.resize(width: size, height: size, preprocessing.interpolation)]
+        }
+        return preprocessed(by: steps, preprocessing)
+    }
+
+    /// The same input with random steps before the normalisation; they must end at `inputSize`. Without
+    /// steps of its own a training run sees what evaluation sees.
+    ///
+    /// - Parameter steps: such as `[.randomResizedCrop(…), .randomFlip()]`; a list of steps that keep the
+    ///   size (flips, colours) is put after the steps of `evaluation`.
+    public static func training(_ preprocessing: Preprocessing, steps: [TransformStep] = []) -> Transform {
+        let fixed = evaluation(preprocessing)
+        let keepsSize = Transform(steps: steps).outputSize == nil
+        return preprocessed(by: keepsSize ? fixed.steps + steps : steps, preprocessing)
+    }
+
+    private static func preprocessed(by steps: [TransformStep], _ preprocessing: Preprocessing) -> Transform {
+        Transform(
+            channels: preprocessing.channelOrder == .grey ? 1 : 3, steps: steps,
+            normalization: Normalization(
+                mean: preprocessing.mean, standardDeviation: preprocessing.standardDeviation,
+                reversesChannels: preprocessing.channelOrder == .bgr))
+    }
+}
+
 extension TransformStep {
     func validate() throws {
         func positive(_ key: String, _ sizes: Int...) throws {
@@ -199,6 +230,7 @@ extension TransformStep {
         switch self {
         case .resize(let width, let height, _): try positive("resize", width, height)
         case .resizeShortSide(let size, _): try positive("resize", size)
+        case .resizeToCover(let width, let height, _): try positive("resize", width, height)
         case .centerCrop(let width, let height): try positive("centerCrop", width, height)
         case .randomResizedCrop(let width, let height, let area, let low, let high, _):
             try positive("randomResizedCrop", width, height)
@@ -231,6 +263,11 @@ extension TransformStep {
         case .resizeShortSide(let size, let interpolation):
             let (width, height) = try shortSide(size, of: image, name: name)
             return image.resized(width: width, height: height, interpolation)
+        case .resizeToCover(let width, let height, let interpolation):
+            let ratio = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
+            return image.resized(
+                width: max(width, Int((Double(image.width) * ratio).rounded())),
+                height: max(height, Int((Double(image.height) * ratio).rounded())), interpolation)
         case .centerCrop(let width, let height):
             return image.centerCropped(width: width, height: height)
         case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation):
@@ -265,8 +302,8 @@ extension TransformStep {
             return image.part(
                 left: centered(image.width - width), top: centered(image.height - height), width: width,
                 height: height)
-        case .resize(let width, let height, _), .randomResizedCrop(let width, let height, _, _, _, _),
-            .centerCrop(let width, let height):
+        case .resize(let width, let height, _), .resizeToCover(let width, let height, _),
+            .randomResizedCrop(let width, let height, _, _, _, _), .centerCrop(let width, let height):
             throw DatasetError.wrongImageSize(
                 path: name, expected: [image.channels, height, width], actual: shape)
         case .resizeShortSide(let size, _):

@@ -1,0 +1,122 @@
+import Archives
+import Tensors
+
+/// Samples that go through the network together: named tensors with the samples along the first dimension.
+public struct Batch: Sendable {
+    /// `images` (N×C×H×W, float32) and `labels` (N, int32); other readers add their own.
+    public var fields: [String: Tensor]
+    /// How many samples; 0 where a small last batch leaves nothing for this rank.
+    public let count: Int
+    public let epoch: Int
+    public let step: Int
+    /// The numbers in the data set of the samples that are here.
+    public let indices: [Int]
+    /// The messages of broken files that were left out.
+    public let skipped: [String]
+
+    public init(
+        fields: [String: Tensor], count: Int, epoch: Int = 0, step: Int = 0, indices: [Int] = [],
+        skipped: [String] = []
+    ) {
+        self.fields = fields
+        self.count = count
+        self.epoch = epoch
+        self.step = step
+        self.indices = indices
+        self.skipped = skipped
+    }
+
+    /// The field `name`, if there is one.
+    public subscript(name: String) -> Tensor? { fields[name] }
+
+    /// N×C×H×W, float32.
+    /// - Precondition: the batch has images.
+    public var images: Tensor { field("images") }
+
+    /// N class labels, int32.
+    /// - Precondition: the batch has labels.
+    public var labels: Tensor { field("labels") }
+
+    private func field(_ name: String) -> Tensor {
+        guard let tensor = fields[name] else {
+            preconditionFailure("Batch: no field '\(name)' among \(fields.keys.sorted())")
+        }
+        return tensor
+    }
+}
+
+/// What to do with a file that cannot be decoded.
+public enum BrokenFilePolicy: String, Codable, Sendable, CaseIterable {
+    /// Stop with an error that names it.
+    case fail
+    /// Leave it out of its batch and say so in `Batch.skipped`.
+    case skip
+}
+
+/// Turns requests into batches: decodes, transforms, stacks. Random steps of the transform draw from a stream
+/// keyed by (seed, augmentation, epoch, sample), so that threads and ranks change nothing.
+public struct BatchLoader: Sendable {
+    public let dataset: any ImageDataset
+    public let transform: Transform
+    public let seed: UInt64
+    public let brokenFiles: BrokenFilePolicy
+
+    public init(
+        dataset: any ImageDataset, transform: Transform, seed: UInt64 = 0, brokenFiles: BrokenFilePolicy = .fail
+    ) {
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+        self.brokenFiles = brokenFiles
+    }
+
+    /// Sample `index` as the network sees it in `epoch`.
+    public func sample(at index: Int, epoch: Int) throws -> FloatImage {
+        var generator = PhiloxGenerator(
+            key: RandomKey(seed: seed, purpose: .augmentation, epoch: epoch, position: index))
+        return try transform(dataset.image(at: index), name: dataset.name(at: index), using: &generator)
+    }
+
+    /// The batch that `request` describes.
+    /// - Throws: `DatasetError` naming a file that is unreadable, broken (unless those are skipped) or
+    ///   of another size than the first.
+    public func load(_ request: BatchRequest) throws -> Batch {
+        var samples: [FloatImage] = []
+        var (indices, skipped): ([Int], [String]) = ([], [])
+        for index in request.indices {
+            do {
+                samples.append(try sample(at: index, epoch: request.epoch))
+                indices.append(index)
+            } catch let error as DatasetError where brokenFiles == .skip && error.isBrokenSample {
+                skipped.append(error.description)
+            }
+        }
+        return Batch(
+            fields: [
+                "images": try stack(samples, indices),
+                "labels": Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count]),
+            ],
+            count: indices.count, epoch: request.epoch, step: request.step, indices: indices, skipped: skipped)
+    }
+
+    private func stack(_ samples: [FloatImage], _ indices: [Int]) throws -> Tensor {
+        guard let first = samples.first else {
+            let size = transform.outputSize ?? (0, 0)
+            return Tensor([], shape: [0, transform.channels, size.1, size.0])
+        }
+        let shape = [first.channels, first.height, first.width]
+        for (sample, index) in zip(samples, indices) {
+            let actual = [sample.channels, sample.height, sample.width]
+            if actual != shape {
+                throw DatasetError.wrongImageSize(path: dataset.name(at: index), expected: shape, actual: actual)
+            }
+        }
+        return Tensor(shape: [samples.count] + shape) { target in
+            guard var to = target.baseAddress else { return }
+            for sample in samples {
+                to.update(from: sample.values, count: sample.values.count)
+                to += sample.values.count
+            }
+        }
+    }
+}

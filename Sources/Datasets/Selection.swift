@@ -1,0 +1,170 @@
+import Collectives
+import Foundation
+import Tensors
+
+/// Which samples of a data set to use. The parts apply in this order: classes, the first of each class left
+/// out, so many per class, a limit. Everything random follows from `seed`.
+public struct Selection: Codable, Equatable, Sendable {
+    /// Only these classes, labelled 0, 1, … in this order; all in the data set's order where nil.
+    public var classes: [String]?
+    /// Leaves out the first so many of each class, in name order: what `firstPerClass` elsewhere takes.
+    public var skipFirstPerClass: Int?
+    /// The first so many of each class, in name order.
+    public var firstPerClass: Int?
+    /// So many of each class, drawn by `seed`; with the same seed, fewer are a subset of more.
+    public var perClass: Int?
+    /// This part of each class (above 0, up to 1; at least one sample), drawn by `seed`.
+    public var fraction: Double?
+    /// Takes what `firstPerClass`, `perClass` or `fraction` would leave: a validation set from the same folder.
+    public var takesRest: Bool
+    /// At most so many samples in all, drawn by `seed`.
+    public var limit: Int?
+    public var seed: UInt64
+
+    public init(
+        classes: [String]? = nil, skipFirstPerClass: Int? = nil, firstPerClass: Int? = nil,
+        perClass: Int? = nil, fraction: Double? = nil, takesRest: Bool = false, limit: Int? = nil,
+        seed: UInt64 = 0
+    ) {
+        self.classes = classes
+        self.skipFirstPerClass = skipFirstPerClass
+        self.firstPerClass = firstPerClass
+        self.perClass = perClass
+        self.fraction = fraction
+        self.takesRest = takesRest
+        self.limit = limit
+        self.seed = seed
+    }
+
+    /// - Throws: `DatasetError.invalidSelection` for numbers and combinations that make no sense; needs no data.
+    public func validate() throws {
+        let counts = [
+            ("skipFirstPerClass", skipFirstPerClass, 0), ("firstPerClass", firstPerClass, 1),
+            ("perClass", perClass, 1), ("limit", limit, 1),
+        ]
+        for case (let key, let value?, let least) in counts where value < least {
+            throw DatasetError.invalidSelection(key: key, value: "\(value)", rule: "give \(least) or more")
+        }
+        if let fraction, !(fraction > 0 && fraction <= 1) {
+            throw DatasetError.invalidSelection(
+                key: "fraction", value: "\(fraction)", rule: "give a number above 0 and up to 1")
+        }
+        let ways = [firstPerClass != nil, perClass != nil, fraction != nil].filter { $0 }.count
+        if ways > 1 {
+            throw DatasetError.invalidSelection(
+                key: "selection", value: "more than one of firstPerClass, perClass and fraction", rule: "give one")
+        }
+        if takesRest && ways == 0 {
+            throw DatasetError.invalidSelection(
+                key: "takesRest", value: "true alone", rule: "add firstPerClass, perClass or fraction")
+        }
+        if let classes {
+            if classes.count < 2 {
+                throw DatasetError.invalidSelection(
+                    key: "classes", value: "\(classes)", rule: "name at least two classes")
+            }
+            var seen: Set<String> = []
+            for name in classes where !seen.insert(name).inserted {
+                throw DatasetError.duplicateClass(name: name)
+            }
+        }
+    }
+
+    /// The chosen samples of one class, ascending.
+    func choose(from members: [Int], className: String) throws -> [Int] {
+        var members = members
+        if let skip = skipFirstPerClass {
+            try check(skip, "skipFirstPerClass", members.count, className)
+            members.removeFirst(skip)
+        }
+        let chosen: [Int]
+        if let first = firstPerClass {
+            try check(first, "firstPerClass", members.count, className)
+            chosen = Array(0..<first)
+        } else if perClass != nil || fraction != nil {
+            let count = perClass ?? max(1, Int((Double(members.count) * (fraction ?? 1)).rounded()))
+            try check(count, "perClass", members.count, className)
+            let order = Permutation(
+                count: members.count, key: RandomKey(seed: seed, purpose: .selection, path: className))
+            chosen = (0..<count).map { order[$0] }.sorted()
+        } else {
+            return members
+        }
+        if !takesRest { return chosen.map { members[$0] } }
+        let taken = Set(chosen)
+        return members.indices.filter { !taken.contains($0) }.map { members[$0] }
+    }
+
+    private func check(_ asked: Int, _ key: String, _ available: Int, _ className: String) throws {
+        if asked > available {
+            throw DatasetError.tooFewInClass(
+                className: className, asked: asked, available: available, key: key)
+        }
+    }
+}
+
+extension ImageDataset {
+    /// The samples that `selection` names, relabelled where it names classes.
+    ///
+    /// - Throws: `DatasetError` where a class is unknown (with the nearest name), has too few samples,
+    ///   or where nothing is left.
+    public func selecting(_ selection: Selection) throws -> any ImageDataset {
+        try selection.validate()
+        if selection == Selection(seed: selection.seed) { return self }
+        let names = selection.classes ?? classNames
+        var newLabels = [Int32](repeating: -1, count: classNames.count)
+        for (label, name) in names.enumerated() {
+            guard let old = classNames.firstIndex(of: name) else {
+                throw DatasetError.unknownClass(
+                    name: name, nearest: nearestNames(to: name, among: classNames, limit: 1), source: source)
+            }
+            newLabels[old] = Int32(label)
+        }
+        var members = [[Int]](repeating: [], count: classNames.count)
+        for (index, label) in labels.enumerated() where newLabels[Int(label)] >= 0 {
+            members[Int(label)].append(index)
+        }
+        var chosen: [Int] = []
+        for (label, className) in classNames.enumerated() where newLabels[label] >= 0 {
+            chosen += try selection.choose(from: members[label], className: className)
+        }
+        if let limit = selection.limit, limit < chosen.count {
+            let order = Permutation(
+                count: chosen.count, key: RandomKey(seed: selection.seed, purpose: .selection, path: "limit"))
+            chosen = (0..<limit).map { chosen[order[$0]] }
+        }
+        if chosen.isEmpty { throw DatasetError.nothingSelected(source: source) }
+        chosen.sort()
+        return SelectedImages(
+            from: self, indices: chosen, classNames: names, labels: chosen.map { newLabels[Int(labels[$0])] })
+    }
+}
+
+/// Some samples of another data set, numbered and labelled anew.
+final class SelectedImages: ImageDataset, @unchecked Sendable {
+    let base: any ImageDataset
+    /// The number in `base` of each sample, ascending.
+    let indices: [Int]
+    let classNames: [String]
+    let labels: [Int32]
+
+    init(from base: any ImageDataset, indices: [Int], classNames: [String], labels: [Int32]) {
+        self.base = base
+        self.indices = indices
+        self.classNames = classNames
+        self.labels = labels
+    }
+
+    var source: String { base.source }
+    func name(at index: Int) -> String { base.name(at: indices[index]) }
+    func storedImage(at index: Int) throws -> StoredImage { try base.storedImage(at: indices[index]) }
+
+    func fingerprint() throws -> String {
+        var fingerprint = Fingerprint()
+        fingerprint.add(try base.fingerprint())
+        for name in classNames { fingerprint.add(name) }
+        for index in indices { fingerprint.add(index) }
+        fingerprint.add(labels)
+        return fingerprint.hexadecimal()
+    }
+}
