@@ -34,14 +34,14 @@ enum OpaqueChannels {
         return result
     }
 
-    private static func block(of tensor: Tensor) -> Int? {
+    static func block(of tensor: Tensor) -> Int? {
         guard tensor.rank == 4, tensor.elementType == .float32, case .opaque(let opaque) = tensor.layout,
             case .blocks(let block) = opaque.channels
         else { return nil }
         return block
     }
 
-    private static func uninitialized(_ shape: [Int], block: Int) -> Tensor? {
+    static func uninitialized(_ shape: [Int], block: Int) -> Tensor? {
         let tags = [4: dnnl_nChw4c, 8: dnnl_nChw8c, 16: dnnl_nChw16c]
         guard let tag = tags[block] else { return nil }
         let layout = OpaqueLayout(OneDNN.descriptor(shape, tag: tag))
@@ -54,5 +54,29 @@ extension Tensor {
     func opaqueSlice(_ place: Placement, _ size: [Int]) -> Tensor? {
         guard place.axis == 1, place.step == 1 else { return nil }
         return OpaqueChannels.slice(self, start: place.start, size)
+    }
+}
+
+extension Tensor {
+    /// Whether the elements lie in a layout that oneDNN chose. For tests: results do not depend on it.
+    package var hasOpaqueLayout: Bool { !layout.isRowMajor }
+
+    /// The same N×C×H×W values in blocks of channels, off the tape.
+    package func inChannelBlocks(of block: Int) -> Tensor {
+        guard let result = OpaqueChannels.uninitialized(shape, block: block), case .opaque(let wanted) = result.layout
+        else { preconditionFailure("inChannelBlocks: no blocks of \(block) for the shape \(shape)") }
+        OneDNN.reorder(storage, opaqueLayout, to: result.storage, wanted)
+        return result
+    }
+
+    /// What lies in the padded channels of a tensor in blocks.
+    package var channelPadding: [Float] {
+        guard let block = OpaqueChannels.block(of: self) else { return [] }
+        let positions = shape[2] * shape[3]
+        let padded = (shape[1] + block - 1) / block * block
+        return (0..<shape[0] * padded * positions).compactMap { i in
+            let channel = i / (positions * block) % (padded / block) * block + i % block
+            return channel < shape[1] ? nil : storage.floats[i]
+        }
     }
 }

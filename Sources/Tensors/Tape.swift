@@ -64,6 +64,18 @@ final class TapeNode {
 
     static func leaf() -> TapeNode { TapeNode(name: "variable", inputs: [], backward: nil, isLeaf: true) }
 
+    /// Frees what only this node held one node after the other: within one another, a long graph would run
+    /// out of stack.
+    deinit {
+        var held = inputs.compactMap { $0 }
+        release()
+        while var node = held.popLast() {
+            guard isKnownUniquelyReferenced(&node) else { continue }
+            held += node.inputs.compactMap { $0 }
+            node.release()
+        }
+    }
+
     fileprivate func runsBefore(_ other: TapeNode) -> Bool { variable != nil || sequence > other.sequence }
 
     /// Lets go of everything the operation kept for its backward.

@@ -1,0 +1,89 @@
+import Tensors
+import XCTest
+
+final class TapeTests: XCTestCase {
+    func testGradientsOfSharedInputsAddUp() throws {
+        let x = Tensor.variable(Tensor([3], shape: [1]))
+        let y = x * x + x * 2 + x
+        XCTAssertEqual(try gradient(of: y.sum(), wrt: [x])[0].scalars, [9])
+    }
+
+    /// Sums in place must not change what others hold: one tensor reaches several nodes as their gradient.
+    func testAccumulationDoesNotShare() throws {
+        let (a, b) = (Tensor.variable(.ones([4])), Tensor.variable(.ones([4])))
+        let sum = a + b
+        let loss = (sum * 2 + a * 5 + sum).sum()
+        let gradients = try gradient(of: loss, wrt: [a, b])
+        XCTAssertEqual(gradients[0].scalars, [8, 8, 8, 8])
+        XCTAssertEqual(gradients[1].scalars, [3, 3, 3, 3])
+        let seed = Tensor.ones([4])
+        let collector = GradientCollector()
+        try (a + a + a).backward(into: collector, seed: seed)
+        XCTAssertEqual(seed.scalars, [1, 1, 1, 1])
+        XCTAssertEqual(collector.gradients[try XCTUnwrap(a.variableID)]?.tensor.scalars, [3, 3, 3, 3])
+    }
+
+    func testWithoutTapeRecordsNothing() {
+        let x = Tensor.variable(.ones([3]))
+        XCTAssertTrue((x * 2).requiresGradient)
+        XCTAssertFalse(withoutTape { x * 2 }.requiresGradient)
+        XCTAssertFalse((x.detached * 2).requiresGradient)
+        XCTAssertFalse((Tensor.ones([2]) + 1).requiresGradient)
+    }
+
+    func testVariablesNotUsedHaveZeroGradients() throws {
+        let (x, y) = (Tensor.variable(.ones([2])), Tensor.variable(.ones([3])))
+        XCTAssertEqual(try gradient(of: x.sum(), wrt: [y])[0].scalars, [0, 0, 0])
+    }
+
+    func testKeepGraph() throws {
+        let x = Tensor.variable(Tensor([2], shape: [1]))
+        let loss = (x * x).sum()
+        XCTAssertEqual(try gradient(of: loss, wrt: [x], keepGraph: true)[0].scalars, [4])
+        XCTAssertEqual(try gradient(of: loss, wrt: [x])[0].scalars, [4])
+    }
+
+    /// d/dx of (dy/dx)², the gradient penalty, and a third derivative.
+    func testHigherDerivatives() throws {
+        let x = Tensor.variable(Tensor([2], shape: [1]))
+        let first = try gradient(of: (x * x * x).sum(), wrt: [x], createGraph: true)[0]
+        XCTAssertEqual(first.scalars, [12])
+        let second = try gradient(of: first.sum(), wrt: [x], createGraph: true)[0]
+        XCTAssertEqual(second.scalars, [12])
+        XCTAssertEqual(try gradient(of: second.sum(), wrt: [x])[0].scalars, [6])
+        let penalty = try gradient(of: (x * x * x).sum(), wrt: [x], createGraph: true)[0]
+        XCTAssertEqual(try gradient(of: square(penalty).sum(), wrt: [x])[0].scalars, [288])
+    }
+
+    /// A gradient is reported before earlier layers have run their backward.
+    func testGradientsAreReportedAsSoonAsFinished() throws {
+        let recorder = OrderRecorder()
+        let layers = (0..<4).map { _ in Tensor.variable(.full([8, 8], 0.1)) }
+        var x = Tensor.ones([2, 8])
+        var stored: [Int] = []
+        for layer in layers { x = tanh(matmul(x, layer)) }
+        recorder.onReport = { stored.append(StoragePool.shared.statistics.bytesInUse) }
+        try x.sum().backward(into: recorder)
+        XCTAssertEqual(recorder.order, layers.reversed().compactMap(\.variableID))
+    }
+
+    func testASinkThatThrowsEndsBackward() {
+        let recorder = OrderRecorder()
+        struct Stop: Error {}
+        recorder.onReport = { throw Stop() }
+        let (a, b) = (Tensor.variable(.ones([2])), Tensor.variable(.ones([2])))
+        XCTAssertThrowsError(try (exp(a) * b).sum().backward(into: recorder)) { XCTAssertTrue($0 is Stop) }
+        XCTAssertEqual(recorder.order.count, 1)
+    }
+}
+
+/// Notes the order in which gradients arrive.
+final class OrderRecorder: GradientSink {
+    var order: [VariableID] = []
+    var onReport: () throws -> Void = {}
+
+    func gradientReady(_ gradient: Gradient, for variable: VariableID) throws {
+        order.append(variable)
+        try onReport()
+    }
+}
