@@ -51,9 +51,9 @@ private struct CrossEntropy {
     }
 
     /// The loss, and log Σ exp of every sample.
-    func sum(_ logits: Tensor) -> (Tensor, [Float]) {
+    func sum(_ logits: Tensor) -> (Tensor, [Double]) {
         var losses = [Double](repeating: 0, count: labels.count)
-        var normalizers = [Float](repeating: 0, count: labels.count)
+        var normalizers = [Double](repeating: 0, count: labels.count)
         let x = logits.floats
         losses.withUnsafeMutableBufferPointer { losses in
             normalizers.withUnsafeMutableBufferPointer { normalizers in
@@ -62,7 +62,7 @@ private struct CrossEntropy {
                         let x = x + row * classes
                         let (largest, sum) = Softmax.exponentials(x, classes)
                         let normalizer = Double(largest) + Foundation.log(sum)
-                        normalizers[row] = Float(normalizer)
+                        normalizers[row] = normalizer
                         losses[row] = loss(x, row, normalizer)
                     }
                 }
@@ -82,7 +82,7 @@ private struct CrossEntropy {
     }
 
     /// (softmax(logits) - target) · scale, in one pass.
-    func gradient(_ logits: Tensor, _ normalizers: [Float], scale: Float) -> Tensor {
+    func gradient(_ logits: Tensor, _ normalizers: [Double], scale: Float) -> Tensor {
         let result = Tensor(uninitialized: shape)
         let (x, r) = (logits.floats, result.floats)
         let everywhere = smoothing / Float(classes)
@@ -93,7 +93,10 @@ private struct CrossEntropy {
                     r.update(repeating: 0, count: classes)
                     continue
                 }
-                for i in 0..<classes { r[i] = (Foundation.exp(x[i] - normalizers[row]) - everywhere) * scale }
+                let normalizer = normalizers[row]
+                for i in 0..<classes {
+                    r[i] = (Foundation.exp(Float(Double(x[i]) - normalizer)) - everywhere) * scale
+                }
                 r[Int(labels[row])] -= (1 - smoothing) * scale
             }
         }

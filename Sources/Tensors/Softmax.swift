@@ -38,8 +38,9 @@ enum Softmax {
                 let (x, y) = (source + row * length, target + row * length)
                 let (largest, sum) = exponentials(x, length)
                 if logarithm {
-                    let shift = largest + Float(Foundation.log(sum))
-                    for i in 0..<length { y[i] = x[i] - shift }
+                    // Not x - (largest + log): that sum would round away digits of the logarithm.
+                    let logarithm = Float(Foundation.log(sum))
+                    for i in 0..<length { y[i] = (x[i] - largest) - logarithm }
                 } else {
                     let scale = Float(1 / sum)
                     for i in 0..<length { y[i] = Foundation.exp(x[i] - largest) * scale }

@@ -144,7 +144,7 @@ line = torch.tensor([-9.0, -6.5, -3.0, -1.2, -0.7, -0.1, 0.1, 0.4, 0.9, 1.7, 2.5
 for name, function in {
     "relu": F.relu, "relu6": F.relu6, "leakyRelu 0.1": lambda v: F.leaky_relu(v, 0.1), "gelu": F.gelu,
     "gelu tanh": lambda v: F.gelu(v, approximate="tanh"), "sigmoid": torch.sigmoid, "tanh": torch.tanh,
-    "exp": torch.exp, "square": torch.square, "clamped": lambda v: v.clamp(-1.2, 2.5),
+    "exp": torch.exp, "square": torch.square, "clamped": lambda v: v.clamp(-1.25, 2.5),
 }.items():
     case("activation", name, {}, {"input": line[:-1] if name == "exp" else line}, lambda input: function(input))
 for name, function in {"log": torch.log, "sqrt": torch.sqrt}.items():

@@ -1,0 +1,86 @@
+import Tensors
+import XCTest
+
+/// First and second derivatives of convolution, pooling, batch norm and activations.
+final class LayerGradientTests: XCTestCase {
+    func testConvolution() throws {
+        let values = [randomTensor([2, 4, 5, 4], seed: 1), randomTensor([6, 2, 3, 3], seed: 2), randomTensor([6], seed: 3)]
+        let padding = SpatialPadding(top: 0, bottom: 1, left: 2, right: 1)
+        func convolved(_ v: [Tensor]) -> Tensor {
+            convolution2D(v[0], weight: v[1], bias: v[2], stride: (2, 1), padding: padding, dilation: (1, 2), groups: 2)
+        }
+        try checkGradients(of: values) { convolved($0) }
+        let small = [randomTensor([1, 4, 3, 3], seed: 1), values[1], values[2]]
+        try checkSecondGradients(of: small) { square(convolved($0)) }
+        let depthwise = [randomTensor([1, 3, 4, 3], seed: 4), randomTensor([3, 1, 3, 2], seed: 5)]
+        try checkGradients(of: depthwise) { convolution2D($0[0], weight: $0[1], groups: 3) }
+        try checkSecondGradients(of: depthwise) { convolution2D($0[0], weight: $0[1], groups: 3) }
+    }
+
+    func testPooling() throws {
+        let x = distinctTensor([2, 3, 5, 4], seed: 6)
+        let padding = SpatialPadding(top: 1, bottom: 0, left: 0, right: 1)
+        try checkGradients(of: [x]) { maxPool2D($0[0], window: (3, 2), stride: (2, 2), padding: padding) }
+        try checkGradients(of: [x]) { globalAveragePool($0[0]) }
+        for counts in [true, false] {
+            try checkGradients(of: [x]) {
+                averagePool2D($0[0], window: (3, 2), stride: (2, 1), padding: padding, countsPadding: counts)
+            }
+        }
+        let small = distinctTensor([1, 2, 4, 3], seed: 7)
+        try checkSecondGradients(of: [small]) { square(maxPool2D($0[0], window: (2, 2), stride: (1, 1))) }
+        try checkSecondGradients(of: [small]) { square(averagePool2D($0[0], window: (2, 2), stride: (2, 1))) }
+    }
+
+    func testBatchNorm() throws {
+        let x = randomTensor([3, 4, 3, 2], seed: 8)
+        let values = [x, randomTensor([4], seed: 9, in: 0.5..<2), randomTensor([4], seed: 10)]
+        try checkGradients(of: values, tolerance: 5e-3) {
+            try batchNormalization($0[0], scale: $0[1], shift: $0[2], epsilon: 1e-3).output
+        }
+        let withResidual = values + [randomTensor(x.shape, seed: 11)]
+        try checkGradients(of: withResidual, step: 2e-3, tolerance: 1e-2) {
+            try batchNormalization(
+                $0[0], scale: $0[1], shift: $0[2], epsilon: 1e-3, residual: $0[3], activation: .leakyRelu(slope: 0.1)
+            ).output
+        }
+        let (mean, variance) = (randomTensor([4], seed: 12), randomTensor([4], seed: 13, in: 0.5..<2))
+        try checkGradients(of: values) {
+            batchNormalization($0[0], scale: $0[1], shift: $0[2], mean: mean, variance: variance, epsilon: 1e-5)
+        }
+        let small = [randomTensor([2, 2, 2, 2], seed: 14), values[1].sliced(axis: 0, 0..<2), values[2].sliced(axis: 0, 0..<2)]
+        try checkSecondGradients(of: small, tolerance: 1e-2) {
+            try batchNormalization($0[0], scale: $0[1], shift: $0[2], epsilon: 1e-1).output
+        }
+    }
+
+    func testActivations() throws {
+        let x = distinctTensor([2, 5], seed: 15) * 9
+        for activation in [Activation.relu, .relu6, .leakyRelu(slope: 0.1)] {
+            try checkGradients(of: [x], "\(activation)") { activated($0[0], activation) }
+            try checkSecondGradients(of: [x], "\(activation)") { square(activated($0[0], activation)) }
+        }
+    }
+
+    /// The network that second derivatives are for: convolution, ReLU, pooling, matrix product, softmax.
+    func testSecondDerivativesOfANetwork() throws {
+        let values = [
+            distinctTensor([2, 1, 4, 4], seed: 16), randomTensor([2, 1, 3, 3], seed: 17), randomTensor([8, 3], seed: 18),
+        ]
+        let labels = Tensor(indices: [2, 0], shape: [2])
+        try checkSecondGradients(of: values, step: 1e-3, tolerance: 2e-2) { v in
+            let x = activated(convolution2D(v[0], weight: v[1], padding: SpatialPadding(1)), .relu)
+            let pooled = averagePool2D(x, window: (2, 2), stride: (2, 2)).flattened()
+            return crossEntropy(matmul(pooled, v[2]), labels: labels)
+        }
+    }
+
+    /// Layouts of oneDNN's choosing go through residual sums and activations without a detour over rows.
+    func testOpaqueLayoutsFlowThroughAResidualBlock() throws {
+        let x = randomTensor([2, 32, 6, 5], seed: 19)
+        let weight = randomTensor([32, 32, 3, 3], seed: 20)
+        let y = convolution2D(x, weight: weight, padding: SpatialPadding(1))
+        XCTAssertTrue(y.hasOpaqueLayout)
+        XCTAssertTrue((y + activated(y, .relu)).hasOpaqueLayout)
+    }
+}
