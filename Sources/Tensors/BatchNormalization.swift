@@ -72,7 +72,16 @@ public func batchNormalization(
     let output = planes.apply(scale, shift, mean, inverse, residual, activation)
     let kept = output.detached
     return output.recorded("batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? [])) { gradient in
-        try planes.backward(
+        if Tape.isRecording {
+            let channels = [1, scale.count, 1, 1]
+            let (centre, slope) = (planes.tensor(mean).reshaped(channels), planes.tensor(inverse).reshaped(channels))
+            let g = activationGradient(gradient, output: kept, activation)
+            return [
+                g * (scale.reshaped(channels) * slope), (g * ((x - centre) * slope)).sum(axes: [0, 2, 3]),
+                g.sum(axes: [0, 2, 3]),
+            ] + (residual == nil ? [] : [g])
+        }
+        return try planes.backward(
             gradient, output: kept, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual), batch: nil)
     }

@@ -52,6 +52,12 @@ final class LayerGradientTests: XCTestCase {
         try checkSecondGradients(of: small, tolerance: 1e-2) {
             try batchNormalization($0[0], scale: $0[1], shift: $0[2], epsilon: 1e-1).output
         }
+        let (smallMean, smallVariance) = (mean.sliced(axis: 0, 0..<2), variance.sliced(axis: 0, 0..<2))
+        try checkSecondGradients(of: small + [randomTensor([2, 2, 2, 2], seed: 15)]) {
+            batchNormalization(
+                $0[0], scale: $0[1], shift: $0[2], mean: smallMean, variance: smallVariance, epsilon: 1e-3,
+                residual: $0[3])
+        }
     }
 
     func testActivations() throws {
@@ -59,6 +65,14 @@ final class LayerGradientTests: XCTestCase {
         for activation in [Activation.relu, .relu6, .leakyRelu(slope: 0.1)] {
             try checkGradients(of: [x], "\(activation)") { activated($0[0], activation) }
             try checkSecondGradients(of: [x], "\(activation)") { square(activated($0[0], activation)) }
+        }
+    }
+
+    /// A diverged network must not look well behind an activation.
+    func testNaNGoesThroughActivations() {
+        let x = Tensor(.init(repeating: .nan, count: 35), shape: [35])
+        for activation in [Activation.relu, .relu6, .leakyRelu(slope: 0.1)] {
+            XCTAssertTrue(activated(x, activation).scalars.allSatisfy(\.isNaN), "\(activation)")
         }
     }
 

@@ -11,6 +11,7 @@ typedef double dvec __attribute__((ext_vector_type(16)));
 // the plane is one tile of its rows and parameters repeat along the lanes; else every 16 channels make a tile.
 // What is left over is done one float at a time.
 
+// Comparisons are written so that a NaN stays one: a diverged run must not look well behind a ReLU.
 // Macros where a vector would cross a function's boundary: the baseline and AVX-512 pass them differently.
 #define LOAD(p) (*(const vec *)(p))
 #define STORE(p, v) (*(vec *)(p) = (v))
@@ -18,8 +19,8 @@ typedef double dvec __attribute__((ext_vector_type(16)));
     ({                                                                                                                \
         vec v_ = (v), zero_ = 0, six_ = 6, r_;                                                                        \
         switch (activation) {                                                                                         \
-        case GRAFT_RELU: r_ = v_ > zero_ ? v_ : zero_; break;                                                         \
-        case GRAFT_RELU6: r_ = v_ > zero_ ? v_ : zero_; r_ = r_ < six_ ? r_ : six_; break;                            \
+        case GRAFT_RELU: r_ = v_ < zero_ ? zero_ : v_; break;                                                         \
+        case GRAFT_RELU6: r_ = v_ < zero_ ? zero_ : v_; r_ = r_ > six_ ? six_ : r_; break;                            \
         case GRAFT_LEAKY_RELU: r_ = v_ > zero_ ? v_ : v_ * slope; break;                                              \
         default: r_ = v_;                                                                                             \
         }                                                                                                             \
@@ -53,8 +54,8 @@ typedef double dvec __attribute__((ext_vector_type(16)));
 
 INLINE float activate_one(float v, int activation, float slope) {
     switch (activation) {
-    case GRAFT_RELU: return v > 0 ? v : 0;
-    case GRAFT_RELU6: { float w = v > 0 ? v : 0; return w < 6 ? w : 6; }
+    case GRAFT_RELU: return v < 0 ? 0 : v;
+    case GRAFT_RELU6: { float w = v < 0 ? 0 : v; return w > 6 ? 6 : w; }
     case GRAFT_LEAKY_RELU: return v > 0 ? v : v * slope;
     default: return v;
     }
