@@ -1,0 +1,339 @@
+"""Makes the reference numbers of ModelsTests with PyTorch: reference.json and photographs.bin.
+
+    python make_reference.py DATA_FOLDER        # torch, torchvision, numpy, h5py, pillow
+
+Networks of which no weights are at hand are filled by a formula (`filled`) that the tests repeat; so are
+inputs. The published files of DATA_FOLDER/weights are run in forward passes written here from scratch.
+Everything is computed in float64, so that differences are the tests' own rounding.
+"""
+import json, math, sys, types
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from PIL import Image
+
+# torchvision's compiled operators need not match torch; its models do not use them.
+sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
+from torchvision import models as tv  # noqa: E402
+
+HERE = Path(__file__).parent
+DATA = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
+torch.set_default_dtype(torch.float64)
+torch.manual_seed(0)
+
+# -- values by formula ---------------------------------------------------------------------------
+
+
+def uniform(name, count):
+    """`count` numbers in [0, 1): splitmix64 of (FNV-1a of the name) + index, upper 24 bits."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = ((h ^ byte) * 0x100000001B3) % 2**64
+    with np.errstate(over="ignore"):
+        x = np.uint64(h) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
+
+
+def formula(name, shape):
+    u = uniform(name, int(np.prod(shape, dtype=np.int64)))
+    signed = np.float32(2) * u - np.float32(1)
+    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+        values = np.float32(0.5) + u
+    elif len(shape) >= 2 and name.endswith("weight"):
+        values = signed * np.float32(math.sqrt(np.float32(3) / np.float32(np.prod(shape[1:]))))
+    elif name.startswith("input"):
+        values = np.float32(2) * signed
+    else:
+        values = np.float32(0.1) * signed
+    return torch.from_numpy(values.reshape(shape).astype(np.float64))
+
+
+def filled(model):
+    state = model.state_dict()
+    for name, value in state.items():
+        if not name.endswith("num_batches_tracked"):
+            state[name] = formula(name, tuple(value.shape))
+    model.load_state_dict(state)
+    return model
+
+
+def numbers(tensor):
+    return [float("%.9g" % v) for v in tensor.detach().flatten().tolist()]
+
+
+SIZES = [64, 97]
+
+
+def logits(model):
+    model.eval()
+    with torch.no_grad():
+        return {str(s): numbers(model(formula(f"input{s}", (2, 3, s, s)))) for s in SIZES}
+
+
+def training(model, size):
+    """Mean cross-entropy of one training pass, and of every gradient: largest magnitude, sum, 5 entries."""
+    model.train()
+    for m in model.modules():
+        if isinstance(m, nn.Dropout):
+            m.p = 0.0
+    labels = torch.tensor([1, 3])
+    loss = F.cross_entropy(model(formula(f"input{size}", (2, 3, size, size))), labels)
+    model.zero_grad()
+    loss.backward()
+    gradients = {}
+    for name, p in model.named_parameters():
+        g = p.grad.flatten()
+        picks = [i * (g.numel() - 1) // 4 for i in range(5)]
+        gradients[name] = numbers(torch.stack([g.abs().max(), g.sum()] + [g[i] for i in picks]))
+    statistics = {n: numbers(b.flatten()[:3]) for n, b in model.named_buffers() if "running" in n}
+    return {"loss": loss.item(), "gradients": gradients, "statistics": statistics}
+
+
+# -- variants of torchvision's networks ------------------------------------------------------------
+
+
+def move_strides(model):
+    """v1.5 to v1: the stride of a bottleneck goes from its 3x3 to its first 1x1."""
+    for m in model.modules():
+        if isinstance(m, tv.resnet.Bottleneck):
+            m.conv1.stride, m.conv2.stride = m.conv2.stride, (1, 1)
+    return model
+
+
+def keras_resnet(model):
+    move_strides(model)
+    for name, m in model.named_modules():
+        if isinstance(m, nn.Conv2d):
+            m.bias = nn.Parameter(torch.zeros(m.out_channels))
+        if isinstance(m, nn.BatchNorm2d):
+            m.eps = 1.001e-5
+    return model
+
+
+class Same(nn.Module):
+    """A strided convolution with the padding of keras.applications' correct_pad."""
+
+    def __init__(self, conv):
+        super().__init__()
+        self.conv = conv
+        conv.padding = (0, 0)
+
+    def forward(self, x):
+        before = [1 - (1 - s % 2) for s in x.shape[2:]]
+        return self.conv(F.pad(x, (before[1], 1, before[0], 1)))
+
+
+def keras_mobilenet_v2(model):
+    filled(model)
+    for m in list(model.modules()):
+        if isinstance(m, nn.BatchNorm2d):
+            m.eps = 1e-3
+        if isinstance(m, nn.Sequential):
+            for i, child in enumerate(m):
+                if isinstance(child, nn.Conv2d) and child.stride == (2, 2):
+                    m[i] = Same(child)
+    return model
+
+
+# -- CIFAR ResNets and the published files -----------------------------------------------------------
+
+
+class CIFARBlock(nn.Module):
+    def __init__(self, inputs, outputs, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.stride, self.extra = stride, outputs - inputs
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.stride > 1:
+            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra // 2, self.extra // 2))
+        return F.relu(x + y)
+
+
+class CIFARResNet(nn.Module):
+    def __init__(self, blocks):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(16)
+        for i, (inputs, outputs) in enumerate([(16, 16), (16, 32), (32, 64)]):
+            first = CIFARBlock(inputs, outputs, 1 if i == 0 else 2)
+            rest = [CIFARBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
+            setattr(self, f"layer{i + 1}", nn.Sequential(first, *rest))
+        self.linear = nn.Linear(64, 10)
+
+    def forward(self, x):
+        x = F.relu(self.bn1(self.conv1(x)))
+        x = self.layer3(self.layer2(self.layer1(x)))
+        return self.linear(x.mean((2, 3)))
+
+
+def published_torch(model, path):
+    state = torch.load(DATA / "weights" / path, map_location="cpu", weights_only=False)["state_dict"]
+    state = {k.removeprefix("module."): v.double() for k, v in state.items()}
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    assert not unexpected and all(k.endswith("num_batches_tracked") for k in missing)
+    return model.eval()
+
+
+def mobilenet_v1_torch():
+    def bn(i, o, s):
+        return nn.Sequential(nn.Conv2d(i, o, 3, s, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.1))
+
+    def dw(i, o, s):
+        return nn.Sequential(
+            nn.Conv2d(i, i, 3, s, 1, groups=i, bias=False), nn.BatchNorm2d(i), nn.LeakyReLU(0.1),
+            nn.Conv2d(i, o, 1, 1, 0, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.1))
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stage1 = nn.Sequential(
+                bn(3, 8, 2), dw(8, 16, 1), dw(16, 32, 2), dw(32, 32, 1), dw(32, 64, 2), dw(64, 64, 1))
+            self.stage2 = nn.Sequential(dw(64, 128, 2), *[dw(128, 128, 1) for _ in range(5)])
+            self.stage3 = nn.Sequential(dw(128, 256, 2), dw(256, 256, 1))
+            self.fc = nn.Linear(256, 1000)
+
+        def forward(self, x):
+            return self.fc(self.stage3(self.stage2(self.stage1(x))).mean((2, 3)))
+
+    return published_torch(Model(), "imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar")
+
+
+def keras_weights(path):
+    weights = {}
+    with h5py.File(DATA / "weights" / path) as f:
+        f["model_weights"].visititems(
+            lambda n, d: weights.__setitem__("/".join(n.split("/")[-2:]).removesuffix(":0"), torch.tensor(d[()]).double())
+            if isinstance(d, h5py.Dataset) else None)
+    return weights
+
+
+def keras_norm(w, name, x):
+    return F.batch_norm(
+        x, w[name + "/moving_mean"], w[name + "/moving_variance"], w[name + "/gamma"], w[name + "/beta"], eps=1e-3)
+
+
+def mobilenet_v1_keras(x):
+    w = keras_weights("imagenet-mobilenetv1-0.25-keras/mobilenet_v1_0.25_224.h5")
+    x = F.conv2d(F.pad(x, (0, 1, 0, 1)), w["conv1/kernel"].permute(3, 2, 0, 1), stride=2)
+    x = keras_norm(w, "conv1_bn", x).clamp(0, 6)
+    for i in range(1, 14):
+        kernel = w[f"conv_dw_{i}/depthwise_kernel"].permute(2, 3, 0, 1)
+        if i in (2, 4, 6, 12):
+            x = F.conv2d(F.pad(x, (0, 1, 0, 1)), kernel, stride=2, groups=x.shape[1])
+        else:
+            x = F.conv2d(x, kernel, padding=1, groups=x.shape[1])
+        x = keras_norm(w, f"conv_dw_{i}_bn", x).clamp(0, 6)
+        x = F.conv2d(x, w[f"conv_pw_{i}/kernel"].permute(3, 2, 0, 1))
+        x = keras_norm(w, f"conv_pw_{i}_bn", x).clamp(0, 6)
+    x = F.conv2d(x.mean((2, 3), keepdim=True), w["conv_preds/kernel"].permute(3, 2, 0, 1), w["conv_preds/bias"])
+    return x.flatten(1)
+
+
+def resnet8(x):
+    w = keras_weights("cifar10-resnet8-keras/pretrainedResnet.h5")
+
+    def conv(name, x, stride=1):
+        k = w[name + "/kernel"].permute(3, 2, 0, 1)
+        if k.shape[-1] == 3:
+            x = F.pad(x, (0, 1, 0, 1) if stride == 2 else (1, 1, 1, 1))
+        return F.conv2d(x, k, w[name + "/bias"], stride=stride)
+
+    x = F.relu(keras_norm(w, "batch_normalization", conv("conv2d", x)))
+    y = F.relu(keras_norm(w, "batch_normalization_1", conv("conv2d_1", x)))
+    x = F.relu(x + keras_norm(w, "batch_normalization_2", conv("conv2d_2", y)))
+    for c, b in ((3, 3), (6, 5)):
+        y = F.relu(keras_norm(w, f"batch_normalization_{b}", conv(f"conv2d_{c}", x, 2)))
+        y = keras_norm(w, f"batch_normalization_{b + 1}", conv(f"conv2d_{c + 1}", y))
+        x = F.relu(conv(f"conv2d_{c + 2}", x, 2) + y)
+    return x.mean((2, 3)) @ w["dense/kernel"] + w["dense/bias"]
+
+
+def photographs():
+    """Five photographs of hands (Sign Language Digits, Apache-2.0), 100x100 RGB, as raw bytes."""
+    folder = DATA / "sign-language-digits"
+    paths = [sorted((folder / str(digit)).glob("*.JPG"))[7] for digit in (0, 2, 4, 6, 8)]
+    pixels = np.stack([np.asarray(Image.open(p).convert("RGB")) for p in paths])
+    assert pixels.shape == (5, 100, 100, 3)
+    (HERE / "photographs.bin").write_bytes(pixels.tobytes())
+    return pixels
+
+
+def scaled(pixels, size):
+    """Output row i is input row i * 100 // size, columns likewise; N x 3 x size x size, 0...255."""
+    index = np.arange(size) * 100 // size
+    return torch.from_numpy(pixels[:, index][:, :, index].astype(np.float64)).permute(0, 3, 1, 2)
+
+
+def normalised(pixels, size):
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    return (scaled(pixels, size) / 255 - mean[:, None, None]) / deviation[:, None, None]
+
+
+def loss_curve():
+    """Ten steps of SGD, learning rate 0.05, momentum 0.9, ResNet-20, the same batch of 8 each time."""
+    model = filled(CIFARResNet(3)).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    images, labels = formula("input.curve", (8, 3, 32, 32)), torch.arange(8)
+    losses = []
+    for _ in range(10):
+        loss = F.cross_entropy(model(images), labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses
+
+
+def main():
+    pixels = photographs()
+    reference = {"torch": torch.__version__}
+    with torch.no_grad():
+        reference["published"] = {
+            "mobilenet_v1_0.25-keras": numbers(mobilenet_v1_keras(scaled(pixels, 224) / 127.5 - 1)),
+            "mobilenet_v1_0.25-pytorch": numbers(mobilenet_v1_torch()(normalised(pixels, 224))),
+            "resnet20": numbers(
+                published_torch(CIFARResNet(3), "cifar10-resnet-pytorch/resnet20-12fca82f.th")(normalised(pixels, 32))),
+            "resnet32": numbers(
+                published_torch(CIFARResNet(5), "cifar10-resnet-pytorch/resnet32-d509ac18.th")(normalised(pixels, 32))),
+            "resnet8": numbers(resnet8(scaled(pixels, 32))),
+        }
+    ten = {"num_classes": 10, "weights": None}
+    reference["logits"] = {
+        "resnet18-v1.5": logits(filled(tv.resnet18(**ten))),
+        "resnet50-v1.5": logits(filled(tv.resnet50(**ten))),
+        "resnet50-v1": logits(move_strides(filled(tv.resnet50(**ten)))),
+        "resnet50-keras": logits(filled(keras_resnet(tv.resnet50(**ten)))),
+        "mobilenet_v2-torchvision": logits(filled(tv.mobilenet_v2(**ten))),
+        "mobilenet_v2_0.35-torchvision": logits(filled(tv.mobilenet_v2(width_mult=0.35, **ten))),
+        "mobilenet_v2-keras": logits(keras_mobilenet_v2(tv.mobilenet_v2(**ten))),
+    }
+    reference["training"] = {
+        name: {str(size): training(filled(make()), size) for size in SIZES}
+        for name, make in {
+            "resnet18-v1.5": lambda: tv.resnet18(**ten),
+            "resnet50-v1.5": lambda: tv.resnet50(**ten),
+            "mobilenet_v2-torchvision": lambda: tv.mobilenet_v2(**ten),
+            "resnet20-option-a": lambda: CIFARResNet(3),
+        }.items()
+    }
+    reference["curve"] = loss_curve()
+    reference["counts"] = {
+        name: sum(p.numel() for p in getattr(tv, name)(weights=None).parameters())
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
+    }
+    (HERE / "reference.json").write_text(json.dumps(reference, separators=(",", ":")) + "\n")
+
+
+main()
