@@ -54,9 +54,15 @@ final class TorchvisionTests: XCTestCase {
             let numbers = try XCTUnwrap(expected.gradients[parameter.path], parameter.path)
             let values = gradient.scalars
             let picks = (0..<5).map { values[$0 * (values.count - 1) / 4] }
+            let largest = values.map(abs).max() ?? 0
+            // A shift before another batch norm has no effect: its gradient is rounding alone.
+            guard numbers[0] > 1e-9 else {
+                XCTAssertLessThan(largest, 1e-4, parameter.path)
+                continue
+            }
             // Relative to the gradient's largest entry, which is the first number.
             assertClose(
-                [values.map(abs).max() ?? 0] + picks, [numbers[0]] + numbers[2...], tolerance: 2e-3,
+                [largest] + picks, [numbers[0]] + numbers[2...], tolerance: Self.gradientTolerance(key),
                 "\(key) at \(size): gradient of \(parameter.path)")
         }
         for (path, numbers) in expected.statistics {
@@ -64,6 +70,11 @@ final class TorchvisionTests: XCTestCase {
             assertClose(Array(buffer.value.scalars.prefix(3)), numbers, tolerance: 1e-4, "\(key): \(path)")
         }
     }
+
+    /// A value next to a kink of ReLU that rounds to its other side moves gradients by per cents at batch 2:
+    /// PyTorch's own float32 gradients are up to 2.3e-2 from its float64 ones in these networks, 1e-5 in
+    /// ResNet-18.
+    private static func gradientTolerance(_ key: String) -> Float { key.hasPrefix("resnet18") ? 1e-3 : 4e-2 }
 
     func testTenStepsOfSGD() throws {
         let network = try network("resnet20")
