@@ -1,3 +1,5 @@
+import Layers
+
 /// Which parameters learn, from which data, against which objective, for how long.
 ///
 /// A phase is named data streams times a cycle of turns. Ordinary training has one stream, `train`,
@@ -90,14 +92,7 @@ public struct Turn: Codable, Equatable, Sendable {
 
 /// Whose statistics a batch-norm layer normalises with while a phase trains. Layers whose parameters
 /// are frozen always use their running statistics, and keep them.
-public enum BatchNormStatistics: String, Codable, CaseIterable, Sendable {
-    /// Each rank's own part of the batch; running statistics are averaged over ranks.
-    case local
-    /// The running statistics, which stay as they are.
-    case frozen
-    /// The whole batch over all ranks.
-    case synchronised
-}
+public typealias BatchNormStatistics = ForwardContext.BatchNormMode
 
 /// Which objective a turn minimises, as data; `ObjectiveConfiguration.objective()` makes it.
 public enum ObjectiveConfiguration: Codable, Equatable, Sendable {

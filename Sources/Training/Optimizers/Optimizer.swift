@@ -1,3 +1,5 @@
+import Tensors
+
 /// A parameter as an optimizer sees it.
 public struct OptimizedParameter: Equatable, Sendable {
     public let path: String
@@ -104,9 +106,9 @@ public final class Optimizer {
         }
     }
 
-    /// The one place where an optimizer step would be spread over threads.
+    /// Spreads a step over threads; the bits do not depend on how.
     private func forEachRange(of count: Int, _ body: (Range<Int>) -> Void) {
-        body(0..<count)
+        Threads.parallelFor(count: count, grain: 1 << 15, body)
     }
 }
 
