@@ -100,6 +100,7 @@ public final class GradientSynchronizer: GradientSink {
     ///
     /// - Returns: views into the exchange memory, valid until the next `beginStep`.
     /// - Throws: `ClusterError` when a reduction fails.
+    @discardableResult
     public func finish() throws -> SynchronizedGradients {
         // A step that ends early (the last batch of an epoch) sends what it has.
         passesLeft = 1
@@ -109,7 +110,12 @@ public final class GradientSynchronizer: GradientSink {
         waitedSeconds = Double(DispatchTime.now().uptimeNanoseconds &- begin) * 1e-9
         pending.removeAll(keepingCapacity: true)
         average(statistics)
-        return SynchronizedGradients(plan: plan, places: places, memory: memory)
+        return gradients
+    }
+
+    /// What the exchange memory holds now: after `finish()`, the sums.
+    public var gradients: SynchronizedGradients {
+        SynchronizedGradients(plan: plan, places: places, memory: memory)
     }
 
     // MARK: Parts

@@ -1,0 +1,15 @@
+import Crypto
+import Foundation
+
+extension WeightFile {
+    /// SHA-256, in hexadecimal, over names, shapes, element types and bytes of all tensors: the same for the same
+    /// weights in any file.
+    public var digest: String {
+        var hash = SHA256()
+        for tensor in tensors {
+            hash.update(data: Data("\(tensor.name) \(tensor.shape) \(tensor.elementType.rawValue)\n".utf8))
+            hash.update(data: tensor.bytes)
+        }
+        return hash.finalize().map { String(format: "%02x", $0) }.joined()
+    }
+}

@@ -1,0 +1,188 @@
+import Archives
+import Collectives
+import Datasets
+import Foundation
+import Layers
+import Models
+import Recipes
+import Training
+
+/// The part of a run that only rank 0 plays: reads recipe and weights, lists the data, checks everything
+/// that can be checked before any image is decoded, keeps the run directory and its checkpoints.
+///
+/// It is a worker too: what all ranks do together is in `TrainingRun`.
+final class Coordinator {
+    let recipe: Recipe
+    let plan: TransferPlan
+    let network: Network
+    let training: any ImageDataset
+    let validation: (any ImageDataset)?
+    let preprocessing: Preprocessing
+    /// What became of every tensor of the weight file; nil without one.
+    let loadReport: LoadReport?
+    let fingerprints: RunFingerprints
+    private let metadata: WeightMetadata
+    private let options: RunOptions
+
+    private(set) var directory: RunDirectory?
+    private(set) var checkpoints: CheckpointStore?
+    /// The checkpoint to go on from, and the damaged ones passed over.
+    private(set) var resumed: Checkpoint?
+    private(set) var notes: [String] = []
+
+    /// Reads and checks everything; writes nothing.
+    ///
+    /// - Throws: errors of recipe, weights, data and plan, each naming file, key and remedy.
+    init(_ options: RunOptions, worldSize: Int) throws {
+        self.options = options
+        var recipe = try Recipe.load(options.recipePath, overrides: options.overrides)
+        if let output = options.output { recipe.run.output = output }
+        self.recipe = recipe
+        plan = recipe.plan()
+        training = try recipe.data.openTraining()
+        validation = try recipe.data.openValidation()
+        let file = try recipe.model.weights.map { try WeightFile.read($0) }
+        (network, loadReport) = try Self.network(recipe, file, training)
+        preprocessing = recipe.data.preprocessing(
+            file?.metadata.preprocessing ?? network.architecture.preprocessing)
+        var metadata = WeightMetadata()
+        metadata.preprocessing = preprocessing
+        metadata.classNames = training.classNames
+        metadata.license = file?.metadata.license
+        metadata.provenance = "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"
+        self.metadata = metadata
+        fingerprints = try Self.fingerprints(recipe, file, training, validation)
+        try check(worldSize: worldSize)
+    }
+
+    private static func network(
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset
+    ) throws -> (Network, LoadReport?) {
+        let seed = UInt64(max(0, recipe.run.seed))
+        let model = recipe.model
+        guard let file, let path = model.weights else {
+            let architecture = try Architecture(
+                named: model.architectureName ?? "", variant: model.variant, classes: training.classNames.count)
+            return (architecture.network(seed: seed), nil)
+        }
+        let (network, report) = try WeightLoader.network(
+            from: file, path: path, architecture: model.architectureName, variant: model.variant,
+            classes: model.head == .new ? training.classNames.count : nil,
+            head: model.head == .new ? .new : .keep, seed: seed)
+        return (network, report)
+    }
+
+    private static func fingerprints(
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, _ validation: (any ImageDataset)?
+    ) throws -> RunFingerprints {
+        RunFingerprints(
+            recipe: recipe.fingerprint,
+            data: try training.fingerprint() + (try validation?.fingerprint() ?? ""),
+            weights: file?.digest ?? "none")
+    }
+
+    private func check(worldSize: Int) throws {
+        let classes = network.architecture.classes
+        guard training.classNames.count <= classes else {
+            throw TrainingError.labelOutOfRange(label: training.classNames.count - 1, classes: classes)
+        }
+        if let validation, validation.classNames != training.classNames {
+            throw RunError.classesDiffer(
+                training: training.classNames, validation: validation.classNames, source: validation.source)
+        }
+        let size = preprocessing.inputSize
+        _ = try network.shapes(for: [1, network.architecture.inputChannels, size, size])
+        for phase in plan.phases {
+            for turn in phase.turns {
+                _ = try turn.trainable.resolve(
+                    parameterPaths: network.store.parameters.map(\.path),
+                    bufferPaths: network.store.buffers.map(\.path), headPrefix: network.headPrefix)
+            }
+            for stream in phase.streams {
+                try Sampler(count: training.count, shuffles: true).validate(batch: stream.batch, worldSize: worldSize)
+            }
+        }
+    }
+
+    // MARK: The run directory
+
+    /// Makes the run directory, or finds the checkpoint to go on from.
+    func openDirectory() throws {
+        let path = recipe.outputDirectory
+        resumed = try findCheckpoint(in: "\(path)/checkpoints")
+        let directory = try RunDirectory(path, resuming: options.resume != .no)
+        try directory.write(recipe.yaml, to: "recipe.yaml")
+        self.directory = directory
+        checkpoints = CheckpointStore(directory: directory.checkpoints, generations: recipe.run.keep)
+    }
+
+    private func findCheckpoint(in directory: String) throws -> Checkpoint? {
+        let path: String
+        switch options.resume {
+        case .no: return nil
+        case .checkpoint(let given): path = given
+        case .auto:
+            let (newest, damaged) = CheckpointStore.newestValid(in: directory)
+            for file in damaged { notes.append("\(file) is damaged and was passed over") }
+            guard let newest else {
+                if !damaged.isEmpty { throw CheckpointError.noneValid(directory: directory, damaged: damaged) }
+                return nil
+            }
+            path = newest
+        }
+        let checkpoint = try Checkpoint(reading: path)
+        let before = try? Recipe(yaml: checkpoint.recipe, file: path)
+        try checkpoint.check(
+            fingerprints, path: path,
+            recipeDifferences: before.map { recipe.differences(from: $0) }?.map {
+                "\($0.key) was \($0.other), is \($0.value)"
+            } ?? [])
+        try WeightLoader.load(checkpoint.archive.weights, into: network, path: path)
+        notes.append("resuming from \(path)")
+        return checkpoint
+    }
+
+    /// What every rank must know.
+    func description() throws -> RunDescription {
+        RunDescription(
+            recipe: recipe.yaml, recipePath: options.recipePath, architecture: network.architecture.name,
+            variant: network.architecture.variant, classes: network.architecture.classes,
+            inputChannels: network.architecture.inputChannels, preprocessing: preprocessing,
+            fingerprints: fingerprints, trainingFingerprint: try training.fingerprint(),
+            validationFingerprint: try validation?.fingerprint(), progress: resumed?.progress ?? RunProgress(),
+            optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])
+    }
+
+    // MARK: Saving
+
+    /// Copies the state and starts writing it.
+    func save(_ progress: RunProgress, _ optimizers: [OptimizerState], isBest: Bool) throws {
+        let checkpoint = try Checkpoint(
+            weights: weights(), progress: progress, fingerprints: fingerprints, optimizers: optimizers,
+            recipe: recipe.yaml)
+        try checkpoints?.save(checkpoint.archive, step: progress.totalSteps, isBest: isBest)
+    }
+
+    /// The network as it is now, with what its users need to know.
+    func weights() -> GraftArchive { GraftArchive(WeightFile(network, metadata: metadata)) }
+}
+
+/// What can be wrong between the parts of a run.
+public enum RunError: GraftError, Equatable {
+    case classesDiffer(training: [String], validation: [String], source: String)
+    /// A rank sees other data than the coordinator.
+    case dataDiffers(rank: Int, source: String)
+
+    public var exitCode: ExitCode { .data }
+
+    public var description: String {
+        switch self {
+        case .classesDiffer(let training, let validation, let source):
+            return "\(source): the validation data has the classes \(validation.joined(separator: ", ")), the training "
+                + "data \(training.joined(separator: ", ")); give data.classes or folders with the same classes"
+        case .dataDiffers(let rank, let source):
+            return "\(source): rank \(rank) sees other files than rank 0; use a shared file system, or "
+                + "data.sharding: scatter"
+        }
+    }
+}

@@ -1,0 +1,172 @@
+import Collectives
+import Foundation
+import Models
+import Recipes
+import Training
+
+/// What a run is about to do, in numbers: printed at its start and by `--dry-run`.
+public struct RunOverview: Codable, Sendable {
+    public struct PhaseOverview: Codable, Sendable {
+        public var name: String
+        public var trainableParameters: Int
+        /// What each rank gives to the all-reduce in every step.
+        public var bytesPerAllReduce: Int
+        public var steps: Int
+        public var batch: Int
+        /// An estimate of one rank's memory at its peak, from the sizes of parameters, optimizer state,
+        /// exchange memory and the activations that a training step keeps.
+        public var memoryBytesPerRank: Int
+    }
+
+    public var name: String
+    public var architecture: String
+    public var variant: String
+    public var classes: Int
+    public var inputSize: Int
+    public var parameters: Int
+    public var trainingSamples: Int
+    public var validationSamples: Int
+    public var ranks: Int
+    public var output: String
+    /// What became of the tensors of the weight file, in a line.
+    public var weights: String
+    public var phases: [PhaseOverview]
+    /// The recipe in full.
+    public var recipe: String
+
+    init(_ coordinator: Coordinator, worldSize: Int) throws {
+        let network = coordinator.network
+        name = coordinator.recipe.name
+        architecture = network.architecture.name
+        variant = network.architecture.variant
+        classes = network.architecture.classes
+        inputSize = coordinator.preprocessing.inputSize
+        parameters = network.store.parameterCount
+        trainingSamples = coordinator.training.count
+        validationSamples = coordinator.validation?.count ?? 0
+        ranks = worldSize
+        output = coordinator.recipe.outputDirectory
+        weights = coordinator.loadReport?.summary ?? "newly initialised"
+        recipe = coordinator.recipe.yaml
+        phases = try coordinator.plan.phases.map { try Self.phase($0, coordinator, worldSize: worldSize) }
+    }
+
+    private static func phase(_ phase: Phase, _ coordinator: Coordinator, worldSize: Int) throws -> PhaseOverview {
+        let store = coordinator.network.store
+        let batch = phase.streams.first?.batch ?? 0
+        let perRank = (batch + worldSize - 1) / worldSize
+        var trainable = 0
+        var exchanged = 0
+        var state = 0
+        for turn in phase.turns {
+            let resolved = try turn.trainable.resolve(
+                parameterPaths: store.parameters.map(\.path), bufferPaths: store.buffers.map(\.path),
+                headPrefix: coordinator.network.headPrefix)
+            let learning = Set(resolved.trainable)
+            let count = store.parameters.filter { learning.contains($0.path) }.reduce(0) { $0 + $1.count }
+            let moving = phase.batchNorm == .frozen
+                ? 0
+                : store.buffers.filter { buffer in
+                    buffer.isAveragedOverRanks
+                        && !resolved.frozenBatchNormPrefixes.contains { buffer.path.hasPrefix($0 + ".") }
+                }.reduce(0) { $0 + $1.count }
+            trainable = max(trainable, count)
+            exchanged = max(exchanged, count + moving)
+            state += count * turn.optimizer.stateBuffers
+        }
+        let size = coordinator.preprocessing.inputSize
+        let activations = try coordinator.network.shapes(
+            for: [perRank, coordinator.network.architecture.inputChannels, size, size]
+        ).outputCount
+        // Parameters twice: their own layout and the one a convolution wants.
+        let values = 2 * store.parameterCount + state + exchanged + activations
+        return PhaseOverview(
+            name: phase.name, trainableParameters: trainable, bytesPerAllReduce: 4 * exchanged,
+            steps: phase.totalSteps(samples: coordinator.training.count), batch: batch,
+            memoryBytesPerRank: 4 * values)
+    }
+}
+
+extension OptimizerConfiguration {
+    /// Buffers of the parameter's size that the rule keeps.
+    var stateBuffers: Int {
+        switch rule {
+        case .sgd: momentum == 0 ? 0 : 1
+        case .adam, .adamw: 2
+        }
+    }
+}
+
+/// What a run came to: `summary.json`.
+public struct RunSummary: Codable, Sendable {
+    public var ranks: Int
+    public var threadsPerRank: Int
+    /// Over all ranks, the last phase.
+    public var imagesPerSecond: Double
+    /// From the first line to the last.
+    public var seconds: Double
+    /// Rank 0's wait for data and for other ranks, in the last phase.
+    public var dataSeconds: Double
+    public var exchangeSeconds: Double
+    public var steps: Int
+    /// False where a signal stopped the run.
+    public var finished: Bool
+    public var last: MetricsSummary?
+    public var best: MetricsSummary?
+
+    private enum CodingKeys: String, CodingKey {
+        case ranks, seconds, steps, finished, last, best
+        case threadsPerRank = "threads_per_rank"
+        case imagesPerSecond = "images_per_second"
+        case dataSeconds = "data_seconds"
+        case exchangeSeconds = "exchange_seconds"
+    }
+}
+
+extension Coordinator {
+    /// Writes an event to `log.jsonl`.
+    func log(_ event: TrainingEvent) {
+        switch event {
+        case .phaseBegan(let phase, let learning, _, let bytes):
+            directory?.append(PhaseLine(phase: phase.name, trainableParameters: learning, bytesPerAllReduce: bytes))
+        case .step(let step):
+            directory?.append(
+                StepLine(
+                    phase: step.phase, epoch: step.epoch, step: step.totalSteps, loss: step.stepLoss,
+                    meanLoss: step.loss, accuracy: step.accuracy, learningRate: step.learningRate,
+                    imagesPerSecond: step.imagesPerSecond))
+        case .epochEnded(let record):
+            directory?.append(EpochLine(record: record))
+        }
+    }
+
+    /// Waits for the last checkpoint, then writes `weights.h5` (of a finished run) and `summary.json`.
+    func finish(_ summary: RunSummary, _ isFinished: Bool) throws {
+        try checkpoints?.wait()
+        guard let directory else { return }
+        if isFinished { try weights().write(to: directory.weights) }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+        try directory.write(String(decoding: try encoder.encode(summary), as: UTF8.self) + "\n", to: "summary.json")
+    }
+
+    private struct PhaseLine: Encodable {
+        var event = "phase"
+        let phase: String
+        let trainableParameters: Int
+        let bytesPerAllReduce: Int
+    }
+
+    private struct StepLine: Encodable {
+        var event = "step"
+        let phase: String
+        let epoch: Int
+        let step: Int
+        let loss, meanLoss, accuracy, learningRate, imagesPerSecond: Double
+    }
+
+    private struct EpochLine: Encodable {
+        var event = "epoch"
+        let record: EpochRecord
+    }
+}

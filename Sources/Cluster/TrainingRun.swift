@@ -1,0 +1,293 @@
+import Archives
+import Collectives
+import Datasets
+import Foundation
+import Layers
+import Models
+import Recipes
+import Tensors
+import Training
+
+/// `graft train` from the first line to the last, as every rank plays it.
+///
+/// 1. Rank 0, as `Coordinator`, reads and checks recipe, data and weights; an agreement ends this, so that all
+///    ranks end together where anything is wrong.
+/// 2. The coordinator broadcasts the description of the run, then the weights (read once).
+/// 3. Each rank opens its data: from the shared file system, or as samples the coordinator sends.
+/// 4. All run `TrainingLoop`, gradients meeting in `GradientSynchronizer`.
+/// 5. The coordinator waits for its last checkpoint and writes weights and summary.
+public final class TrainingRun {
+    /// What a run tells about itself; called on rank 0 only.
+    public enum Event {
+        case began(RunOverview)
+        case training(TrainingEvent)
+        case note(String)
+        case ended(RunSummary)
+    }
+
+    private let collectives: Collectives
+    private let options: RunOptions
+    private let report: (Event) -> Void
+    private let dealer: ShardPlan
+    private let start = Date()
+
+    private var coordinator: Coordinator?
+    private var network: Network?
+    private var lastStep: StepReport?
+
+    public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
+        self.options = options
+        self.collectives = collectives
+        self.report = report
+        dealer = ShardPlan(collectives)
+    }
+
+    /// What a run would be, without running it; reads recipe, weights and the list of the data. Not collective.
+    public static func overview(_ options: RunOptions, worldSize: Int) throws -> RunOverview {
+        try RunOverview(Coordinator(options, worldSize: worldSize), worldSize: worldSize)
+    }
+
+    /// Runs. Collective.
+    ///
+    /// - Returns: `.done`, or `.stopped` where a signal asked to stop and the state was saved.
+    /// - Throws: a `GraftError`; after an agreement the same on all ranks.
+    public func run() throws -> ExitCode {
+        let description = try prepare()
+        let recipe = try Recipe(yaml: description.recipe, file: description.recipePath)
+        let network = try buildNetwork(description, recipe)
+        self.network = network
+        let data = try openData(description, recipe)
+        let optimizers = try receiveOptimizers(description, recipe, network)
+        if let coordinator {
+            report(.began(try RunOverview(coordinator, worldSize: collectives.worldSize)))
+            for note in coordinator.notes { report(.note(note)) }
+        }
+        ComputationHook.set { [collectives] in collectives.progress() }
+        defer { ComputationHook.set(nil) }
+        let loop = TrainingLoop(
+            network: network, plan: recipe.plan(), data: ["train": data.training], validation: data.validation,
+            collectives: collectives, settings: settings(recipe), environment: environment(data, recipe),
+            progress: description.progress)
+        let outcome = try loop.run(resuming: optimizers)
+        try finish(outcome, loop.progress, recipe)
+        return outcome == .finished ? .done : .stopped
+    }
+
+    // MARK: Before training
+
+    private func prepare() throws -> RunDescription {
+        var failure: Error?
+        var description: RunDescription?
+        if collectives.rank == 0 {
+            do {
+                let coordinator = try Coordinator(options, worldSize: collectives.worldSize)
+                try coordinator.openDirectory()
+                description = try coordinator.description()
+                self.coordinator = coordinator
+            } catch {
+                failure = error
+            }
+        }
+        try collectives.agree(failure)
+        return try collectives.broadcast(description, from: 0)
+    }
+
+    /// Builds the network on every rank and gives it rank 0's values.
+    private func buildNetwork(_ description: RunDescription, _ recipe: Recipe) throws -> Network {
+        let network = try coordinator?.network
+            ?? Architecture(
+                named: description.architecture, variant: description.variant, classes: description.classes,
+                inputChannels: description.inputChannels
+            ).network(seed: UInt64(max(0, recipe.run.seed)))
+        guard collectives.worldSize > 1 else { return network }
+        for parameter in network.store.parameters { try parameter.update(broadcast) }
+        for buffer in network.store.buffers { try buffer.update(broadcast) }
+        return network
+    }
+
+    private func broadcast(_ values: UnsafeMutableBufferPointer<Float>) throws {
+        try collectives.broadcast(UnsafeMutableRawBufferPointer(values), from: 0)
+    }
+
+    /// Optimizer state of the phase under way: read by rank 0, broadcast to the others.
+    private func receiveOptimizers(
+        _ description: RunDescription, _ recipe: Recipe, _ network: Network
+    ) throws -> [OptimizerState] {
+        guard !description.optimizerSteps.isEmpty else { return [] }
+        var states = coordinator?.resumed?.optimizers ?? []
+        let header = try collectives.broadcast(
+            coordinator.map { _ in states.map { state in
+                OptimizerState(
+                    rule: state.rule, stepCount: state.stepCount,
+                    entries: state.entries.map { .init(name: $0.name, path: $0.path, values: []) })
+            } }, from: 0)
+        let counts = try collectives.broadcast(
+            coordinator.map { _ in states.map { $0.entries.map(\.values.count) } }, from: 0)
+        if coordinator == nil { states = header }
+        for turn in states.indices {
+            for entry in states[turn].entries.indices {
+                if coordinator == nil {
+                    states[turn].entries[entry].values = [Float](repeating: 0, count: counts[turn][entry])
+                }
+                try states[turn].entries[entry].values.withUnsafeMutableBufferPointer { try broadcast($0) }
+            }
+        }
+        return states
+    }
+
+    // MARK: Data
+
+    private struct RunData {
+        let training: BatchLoader
+        let validation: BatchLoader?
+        /// Where samples sent by the coordinator go; nil where this rank reads for itself.
+        let receivedTraining: ReceivedSamples?
+    }
+
+    private func openData(_ description: RunDescription, _ recipe: Recipe) throws -> RunData {
+        let scatters = recipe.data.sharding == .scatter && collectives.worldSize > 1
+        var training: any ImageDataset = SampleLessData()
+        var validation: (any ImageDataset)?
+        var received: ReceivedSamples?
+        var failure: Error?
+        do {
+            if let coordinator {
+                (training, validation) = (coordinator.training, coordinator.validation)
+            } else if scatters {
+                let samples = ReceivedSamples()
+                (training, received) = (samples, samples)
+            } else {
+                training = try recipe.data.openTraining()
+                validation = try recipe.data.openValidation()
+                guard try training.fingerprint() == description.trainingFingerprint,
+                    try validation?.fingerprint() == description.validationFingerprint
+                else { throw RunError.dataDiffers(rank: collectives.rank, source: training.source) }
+            }
+        } catch {
+            failure = error
+        }
+        try collectives.agree(failure)
+        if scatters { validation = try scatterOnce(description, training, received, validation) }
+        let policy: BrokenFilePolicy = recipe.data.brokenFiles == .skip ? .skip : .fail
+        let seed = UInt64(max(0, recipe.run.seed))
+        return RunData(
+            training: BatchLoader(
+                dataset: training, transform: recipe.data.trainingTransform(description.preprocessing), seed: seed,
+                brokenFiles: policy),
+            validation: validation.map {
+                BatchLoader(
+                    dataset: $0, transform: .evaluation(description.preprocessing), seed: seed, brokenFiles: policy)
+            },
+            receivedTraining: received)
+    }
+
+    /// Sends every rank its part of the validation data, and the labels of the training data.
+    private func scatterOnce(
+        _ description: RunDescription, _ training: any ImageDataset, _ received: ReceivedSamples?,
+        _ validation: (any ImageDataset)?
+    ) throws -> (any ImageDataset)? {
+        try dealer.deal(from: coordinator?.training, to: received) { _ in [] }
+        guard description.validationFingerprint != nil else { return nil }
+        let size = collectives.worldSize
+        let target = coordinator == nil ? ReceivedSamples() : nil
+        try dealer.deal(from: coordinator?.validation, to: target) { rank in
+            let count = coordinator?.validation?.count ?? 0
+            return Array(Sampler.slice(0..<count, rank: rank, worldSize: size))
+        }
+        return validation ?? target
+    }
+
+    // MARK: Training
+
+    private func settings(_ recipe: Recipe) -> TrainingLoop.Settings {
+        var settings = TrainingLoop.Settings()
+        settings.seed = UInt64(max(0, recipe.run.seed))
+        settings.saveEvery = TrainingLoop.Interval(recipe.run.saveEvery)
+        settings.validateEvery = TrainingLoop.Interval(recipe.run.validateEvery)
+        settings.logEvery = recipe.run.logEvery
+        settings.prefetch = recipe.data.prefetch
+        settings.dataThreads = max(1, Threads.count)
+        let batch = recipe.phases.map(\.batch).max() ?? 32
+        settings.validationBatch = max(1, min(64, (batch + collectives.worldSize - 1) / collectives.worldSize))
+        return settings
+    }
+
+    private func environment(_ data: RunData, _ recipe: Recipe) -> TrainingLoop.Environment {
+        let collectives = collectives
+        var environment = TrainingLoop.Environment { learning, statistics in
+            GradientSynchronizer(
+                plan: BucketPlan(learning: learning, statisticsCount: statistics), collectives: collectives)
+        }
+        environment.isAskedToStop = { SignalFlag.isRaised }
+        if recipe.data.sharding == .scatter, collectives.worldSize > 1 {
+            environment.deal = { [dealer, coordinator] indices in
+                try dealer.deal(from: coordinator?.training, to: data.receivedTraining, indices)
+            }
+        }
+        guard let coordinator else { return environment }
+        environment.save = { progress, optimizers, isBest in
+            try coordinator.save(progress, optimizers, isBest: isBest)
+        }
+        environment.failure = { coordinator.checkpoints?.failureSoFar() }
+        environment.report = { [weak self] event in self?.note(event) }
+        return environment
+    }
+
+    private func note(_ event: TrainingEvent) {
+        if case .step(let step) = event { lastStep = step }
+        coordinator?.log(event)
+        report(.training(event))
+    }
+
+    private func finish(_ outcome: TrainingLoop.Outcome, _ progress: RunProgress, _ recipe: Recipe) throws {
+        var failure: Error?
+        if let coordinator {
+            do {
+                let summary = RunSummary(
+                    ranks: collectives.worldSize, threadsPerRank: Threads.count,
+                    imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
+                    dataSeconds: lastStep?.dataSeconds ?? 0, exchangeSeconds: lastStep?.exchangeSeconds ?? 0,
+                    steps: progress.totalSteps, finished: outcome == .finished, last: progress.last,
+                    best: progress.best)
+                try coordinator.finish(summary, outcome == .finished)
+                report(.ended(summary))
+            } catch {
+                failure = error
+            }
+        }
+        try collectives.agree(failure)
+    }
+}
+
+extension TrainingLoop.Interval {
+    init(_ interval: Recipe.Interval) {
+        switch interval {
+        case .epochs(let epochs): self = .epochs(epochs)
+        case .steps(let steps): self = .steps(steps)
+        case .minutes(let minutes): self = .minutes(minutes)
+        }
+    }
+}
+
+extension Collectives {
+    /// Gives every rank the value that `root` has. Collective; other ranks pass nil.
+    func broadcast<Value: Codable>(_ value: Value?, from root: Int) throws -> Value {
+        if worldSize == 1, let value { return value }
+        var bytes = try value.map { [UInt8](try JSONEncoder().encode($0)) } ?? []
+        var count = [Double(bytes.count)]
+        try count.withUnsafeMutableBytes { try broadcast($0, from: root) }
+        if rank != root { bytes = [UInt8](repeating: 0, count: Int(count[0])) }
+        try bytes.withUnsafeMutableBytes { try broadcast($0, from: root) }
+        return try JSONDecoder().decode(Value.self, from: Data(bytes))
+    }
+}
+
+/// Stands for data that could not be opened until the agreement has said so.
+private final class SampleLessData: ImageDataset, @unchecked Sendable {
+    let source = ""
+    let classNames: [String] = []
+    let labels: [Int32] = []
+    func name(at index: Int) -> String { "" }
+    func storedImage(at index: Int) throws -> StoredImage { throw DatasetError.sampleNotHeld(index: index) }
+    func fingerprint() throws -> String { "" }
+}

@@ -1,0 +1,412 @@
+import Collectives
+import Datasets
+import Foundation
+import Layers
+import Models
+import Tensors
+
+/// One phase under way.
+final class PhaseRun {
+    /// A turn made ready: what learns, how it is exchanged and changed.
+    private struct ReadyTurn {
+        let turn: Turn
+        let objective: any Objective
+        let learning: [Parameter]
+        /// Running statistics that this turn moves.
+        let statistics: [Layers.Buffer]
+        let optimizer: Optimizer
+        let exchange: any GradientExchange
+    }
+
+    /// Slots that travel with the statistics in every exchange, each averaged over ranks.
+    private enum Slot: Int, CaseIterable { case samples, loss, correct, stop, failure, save }
+
+    private let phase: Phase
+    private unowned let loop: TrainingLoop
+    private let turns: [ReadyTurn]
+    private let stepsPerEpoch: Int
+    private let totalSteps: Int
+    private let clock = Clock()
+    private var lastSave = Date()
+    private var exchangeSeconds = 0.0
+
+    init(_ phase: Phase, of loop: TrainingLoop) throws {
+        self.phase = phase
+        self.loop = loop
+        guard let pace = phase.streams.first, let paced = loop.data[pace.dataset] else {
+            throw TrainingError.missingField(objective: phase.name, stream: "train", field: "data")
+        }
+        let samples = paced.dataset.count
+        stepsPerEpoch = phase.stepsPerEpoch(samples: samples)
+        totalSteps = phase.totalSteps(samples: samples)
+        turns = try phase.turns.map { try Self.prepare($0, phase, loop) }
+    }
+
+    /// Epochs of this phase, the last one perhaps in part.
+    var epochCount: Int { (totalSteps + stepsPerEpoch - 1) / max(1, stepsPerEpoch) }
+
+    private static func prepare(_ turn: Turn, _ phase: Phase, _ loop: TrainingLoop) throws -> ReadyTurn {
+        let store = loop.network.store
+        let resolved = try turn.trainable.resolve(
+            parameterPaths: store.parameters.map(\.path), bufferPaths: store.buffers.map(\.path),
+            headPrefix: loop.network.headPrefix)
+        let paths = Set(resolved.trainable)
+        let learning = store.parameters.filter { paths.contains($0.path) }
+        let optimizer = try Optimizer(
+            configuration: turn.optimizer,
+            parameters: learning.map {
+                OptimizedParameter(path: $0.path, count: $0.count, isBiasOrNormalization: $0.role != .weight)
+            },
+            frozenPaths: resolved.frozen, headPrefix: loop.network.headPrefix)
+        let moving = phase.batchNorm == .frozen
+            ? []
+            : store.buffers.filter { buffer in
+                buffer.isAveragedOverRanks
+                    && !resolved.frozenBatchNormPrefixes.contains { buffer.path.hasPrefix($0 + ".") }
+            }
+        let count = moving.reduce(0) { $0 + $1.count } + Slot.allCases.count
+        return ReadyTurn(
+            turn: turn, objective: turn.objective.objective(), learning: learning, statistics: moving,
+            optimizer: optimizer, exchange: loop.environment.makeExchange(learning, count))
+    }
+
+    func restore(_ states: [OptimizerState]) throws {
+        guard states.count == turns.count else {
+            throw TrainingError.optimizerStateMismatch(
+                entry: "turns", expected: "\(turns.count)", actual: "\(states.count)")
+        }
+        for (ready, state) in zip(turns, states) { try ready.optimizer.restore(state) }
+    }
+
+    private var optimizerStates: [OptimizerState] { turns.map(\.optimizer.state) }
+
+    // MARK: The steps
+
+    func run() throws -> TrainingLoop.Outcome {
+        var streams = try openStreams()
+        defer { for stream in streams { stream.prefetcher.cancel() } }
+        if let first = turns.first {
+            loop.environment.report(
+                .phaseBegan(
+                    phase, learning: first.learning.reduce(0) { $0 + $1.count },
+                    parameters: loop.network.store.parameterCount,
+                    bytesPerExchange: first.exchange.allGradients.count * 4 + first.exchange.statistics.count * 4))
+        }
+        while loop.progress.step < totalSteps {
+            if streams.contains(where: { $0.end == loop.progress.step }) { streams = try openStreams() }
+            let figures = try step(streams)
+            let isEpochEnd = loop.progress.step % stepsPerEpoch == 0 || loop.progress.step == totalSteps
+            reportStep(figures, streams, isEpochEnd)
+            var isBest = false
+            if isEpochEnd || isDue(loop.settings.validateEvery, false) {
+                isBest = try endEpochOrValidate(isEpochEnd)
+            }
+            if figures.asksToStop {
+                try save(isBest)
+                return .stopped
+            }
+            if isBest || isDue(loop.settings.saveEvery, figures.saveIsDue) || loop.progress.step == totalSteps {
+                try save(isBest)
+            }
+        }
+        return .finished
+    }
+
+    /// One optimizer step: see `TrainingLoop`.
+    private func step(_ streams: [OpenStream]) throws -> StepFigures {
+        let progress = loop.progress
+        let ready = turns[progress.step % turns.count]
+        for parameter in loop.network.store.parameters { parameter.isTrainable = false }
+        for parameter in ready.learning { parameter.isTrainable = true }
+
+        let batches = try nextBatches(streams)
+        let denominators = try sumOverRanks(ready.objective.denominators(of: batches))
+        let context = ForwardContext(
+            isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
+            position: progress.totalSteps, collectives: loop.collectives, batchNorm: batchNormMode)
+
+        let parts = Self.split(batches, into: ready.turn.accumulate)
+        var local = TrainingFigures()
+        ready.exchange.beginStep(passes: parts.count)
+        for (index, part) in parts.enumerated() {
+            let result = try ready.objective.part(
+                of: part, network: loop.network, context: context, denominators: denominators)
+            local.add(result.figures)
+            let isLast = index == parts.count - 1
+            if isLast { writeStatistics(local, to: ready) }
+            try result.loss.backward(into: ready.exchange)
+            if !isLast { ready.exchange.endPass() }
+        }
+        try ready.exchange.finishStep()
+        exchangeSeconds += ready.exchange.waitedSeconds
+        let figures = readStatistics(from: ready)
+        try requireHealth(figures)
+        try update(ready)
+        advance(by: figures.figures)
+        return figures
+    }
+
+    private func update(_ ready: ReadyTurn) throws {
+        let factor = ready.turn.schedule.factor(
+            step: loop.progress.step, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps)
+        var scale = 1.0
+        if let maximum = ready.turn.clipNorm {
+            let norm = GradientClipping.globalNorm(of: [UnsafeBufferPointer(ready.exchange.allGradients)])
+            guard norm.isFinite else {
+                // Sums are the same on all ranks, so all of them get here.
+                return try loop.collectives.agree(
+                    TrainingError.divergedGradient(phase: phase.name, step: loop.progress.step + 1))
+            }
+            scale = GradientClipping.scale(norm: norm, maximum: maximum)
+        }
+        ready.optimizer.beginStep()
+        for parameter in ready.learning {
+            guard let gradient = ready.exchange.gradient(of: parameter.id) else { continue }
+            parameter.update { values in
+                ready.optimizer.update(
+                    parameter.path, values: values, gradient: UnsafeBufferPointer(gradient),
+                    learningRate: ready.turn.optimizer.learningRate * factor, gradientScale: scale)
+            }
+        }
+    }
+
+    private func advance(by figures: TrainingFigures) {
+        loop.progress.step += 1
+        loop.progress.totalSteps += 1
+        loop.progress.epochFigures.add(figures)
+        clock.count(samples: figures.samples)
+    }
+
+    private var batchNormMode: ForwardContext.BatchNormMode {
+        switch phase.batchNorm {
+        case .local: .local
+        case .frozen: .frozen
+        case .synchronised: .synchronised
+        }
+    }
+
+    // MARK: Data
+
+    private struct OpenStream {
+        let name: String
+        /// The step before which it must be opened again.
+        let end: Int
+        let prefetcher: Prefetcher
+    }
+
+    /// Starts reading every stream at the step the phase stands at: to the end of the phase, or of the epoch
+    /// where samples are dealt out. The first stream paces the epochs; the others go round at their own.
+    private func openStreams() throws -> [OpenStream] {
+        let begin = loop.progress.step
+        let epochEnd = (begin / max(1, stepsPerEpoch) + 1) * stepsPerEpoch
+        let end = loop.environment.deal == nil ? totalSteps : min(epochEnd, totalSteps)
+        return try phase.streams.map { stream in
+            guard let loader = loop.data[stream.dataset] else {
+                throw TrainingError.missingField(objective: phase.name, stream: stream.name, field: "data")
+            }
+            let sampler = Sampler(count: loader.dataset.count, seed: loop.settings.seed, shuffles: true)
+            try sampler.validate(batch: stream.batch, worldSize: loop.collectives.worldSize)
+            let steps = sampler.stepCount(batch: stream.batch)
+            let (offset, size) = (loop.progress.epochOffset, loop.collectives.worldSize)
+            func requests(_ rank: Int) -> LazyRequests {
+                (begin..<max(end, begin)).lazy.compactMap { step in
+                    sampler.requests(
+                        epoch: offset + step / steps, batch: stream.batch, firstStep: step % steps, rank: rank,
+                        worldSize: size
+                    ).first { _ in true }
+                }
+            }
+            try loop.environment.deal? { rank in Array(Set(requests(rank).flatMap(\.indices))).sorted() }
+            return OpenStream(
+                name: stream.name, end: end,
+                prefetcher: Prefetcher(
+                    loader, requests: requests(loop.collectives.rank), threads: loop.settings.dataThreads,
+                    depth: loop.settings.prefetch))
+        }
+    }
+
+    private typealias LazyRequests = LazyMapSequence<
+        LazyFilterSequence<LazyMapSequence<Range<Int>, BatchRequest?>>, BatchRequest
+    >
+
+    private func nextBatches(_ streams: [OpenStream]) throws -> [String: Batch] {
+        var batches: [String: Batch] = [:]
+        for stream in streams { batches[stream.name] = try stream.prefetcher.next() }
+        return batches
+    }
+
+    /// Parts of a batch that are computed one after the other; a part may be empty.
+    private static func split(_ batches: [String: Batch], into count: Int) -> [[String: Batch]] {
+        guard count > 1 else { return [batches] }
+        return (0..<count).map { part in
+            batches.mapValues { batch in
+                let range = Sampler.slice(0..<batch.count, rank: part, worldSize: count)
+                return Batch(
+                    fields: batch.fields.mapValues { $0.sliced(axis: 0, range) }, count: range.count,
+                    epoch: batch.epoch, step: batch.step, indices: Array(batch.indices[range]))
+            }
+        }
+    }
+
+    // MARK: What travels beside the gradients
+
+    private struct StepFigures {
+        var figures: TrainingFigures
+        var asksToStop: Bool
+        var hasFailure: Bool
+        var saveIsDue: Bool
+    }
+
+    private func sumOverRanks(_ values: [Double]) throws -> [Double] {
+        var values = values
+        try values.withUnsafeMutableBufferPointer { try loop.collectives.allReduceSum($0) }
+        return values
+    }
+
+    private func writeStatistics(_ local: TrainingFigures, to ready: ReadyTurn) {
+        let room = ready.exchange.statistics
+        var next = 0
+        for buffer in ready.statistics {
+            buffer.value.withScalars { values in
+                for value in values {
+                    room[next] = value
+                    next += 1
+                }
+            }
+        }
+        let isFirst = loop.collectives.rank == 0
+        let slots: [Slot: Double] = [
+            .samples: local.samples, .loss: local.lossSum, .correct: local.correct,
+            .stop: loop.environment.isAskedToStop() ? 1 : 0, .failure: loop.environment.failure() == nil ? 0 : 1,
+            .save: isFirst && isDueByClock ? 1 : 0,
+        ]
+        for slot in Slot.allCases { room[next + slot.rawValue] = Float(slots[slot] ?? 0) }
+    }
+
+    private func readStatistics(from ready: ReadyTurn) -> StepFigures {
+        let room = ready.exchange.statistics
+        var next = 0
+        for buffer in ready.statistics {
+            buffer.update { values in
+                for index in values.indices {
+                    values[index] = room[next]
+                    next += 1
+                }
+            }
+        }
+        let ranks = Double(loop.collectives.worldSize)
+        func sum(_ slot: Slot) -> Double { Double(room[next + slot.rawValue]) * ranks }
+        return StepFigures(
+            figures: TrainingFigures(
+                samples: sum(.samples).rounded(), lossSum: sum(.loss), correct: sum(.correct).rounded()),
+            asksToStop: sum(.stop) > 0.5, hasFailure: sum(.failure) > 0.5, saveIsDue: sum(.save) > 0.5)
+    }
+
+    /// Throws on every rank what is wrong on any.
+    private func requireHealth(_ figures: StepFigures) throws {
+        let loss = figures.figures.loss
+        if !loss.isFinite {
+            try loop.collectives.agree(
+                TrainingError.divergedLoss(value: loss, phase: phase.name, step: loop.progress.step + 1))
+        }
+        if figures.hasFailure { try loop.collectives.agree(loop.environment.failure()) }
+    }
+
+    // MARK: Step boundaries
+
+    private func isDue(_ interval: TrainingLoop.Interval, _ clockSaysSo: Bool) -> Bool {
+        switch interval {
+        case .epochs(let epochs):
+            return loop.progress.step % (max(1, epochs) * stepsPerEpoch) == 0
+        case .steps(let steps): return loop.progress.totalSteps % max(1, steps) == 0
+        case .minutes: return clockSaysSo
+        }
+    }
+
+    private var isDueByClock: Bool {
+        guard case .minutes(let minutes) = loop.settings.saveEvery else { return false }
+        return Date().timeIntervalSince(lastSave) >= minutes * 60
+    }
+
+    /// Validates where it is time, closes the epoch where it has ended.
+    /// - Returns: whether this is the best validation so far.
+    private func endEpochOrValidate(_ isEpochEnd: Bool) throws -> Bool {
+        var validation: MetricsSummary?
+        var isBest = false
+        let isLastStep = loop.progress.step == totalSteps
+        if let loader = loop.validation, isDue(loop.settings.validateEvery, false) || isLastStep {
+            let summary = try evaluate(
+                loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
+                threads: loop.settings.dataThreads
+            ).summary
+            validation = summary
+            loop.progress.last = summary
+            isBest = loop.progress.best.map { summary.top1 > $0.top1 } ?? true
+            if isBest {
+                loop.progress.best = summary
+                loop.progress.bestStep = loop.progress.totalSteps
+            }
+        }
+        guard isEpochEnd else { return isBest }
+        let record = EpochRecord(
+            phase: phase.name, epoch: (loop.progress.step + stepsPerEpoch - 1) / stepsPerEpoch,
+            totalSteps: loop.progress.totalSteps, trainingLoss: loop.progress.epochFigures.loss,
+            trainingAccuracy: loop.progress.epochFigures.accuracy, validation: validation)
+        loop.progress.history.append(record)
+        loop.progress.epochFigures = TrainingFigures()
+        loop.environment.report(.epochEnded(record))
+        return isBest
+    }
+
+    private func save(_ isBest: Bool) throws {
+        lastSave = Date()
+        try loop.environment.save(loop.progress, optimizerStates, isBest)
+    }
+
+    private func reportStep(_ figures: StepFigures, _ streams: [OpenStream], _ isEpochEnd: Bool) {
+        let progress = loop.progress
+        guard isEpochEnd || progress.totalSteps % max(1, loop.settings.logEvery) == 0 else { return }
+        let ready = turns[(progress.step - 1) % turns.count]
+        let stepInEpoch = (progress.step - 1) % stepsPerEpoch + 1
+        let rate = clock.samplesPerSecond
+        let samplesLeft = Double(totalSteps - progress.step) * Double(phase.streams.first?.batch ?? 0)
+        loop.environment.report(
+            .step(
+                StepReport(
+                    phase: phase.name, epoch: (progress.step - 1) / stepsPerEpoch + 1, epochs: epochCount,
+                    step: stepInEpoch, stepsPerEpoch: stepsPerEpoch, totalSteps: progress.totalSteps,
+                    loss: progress.epochFigures.loss, accuracy: progress.epochFigures.accuracy,
+                    stepLoss: figures.figures.loss,
+                    learningRate: ready.turn.optimizer.learningRate
+                        * ready.turn.schedule.factor(
+                            step: progress.step - 1, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps),
+                    imagesPerSecond: rate, secondsLeft: rate > 0 ? samplesLeft / rate : 0,
+                    dataSeconds: streams.reduce(0) { $0 + $1.prefetcher.secondsWaiting },
+                    exchangeSeconds: exchangeSeconds)))
+    }
+}
+
+/// Samples per second since the phase began, the first step (in which everything is prepared) left out
+/// as soon as there is a second.
+private final class Clock {
+    private var start = DispatchTime.now().uptimeNanoseconds
+    private var samples = 0.0
+    private var steps = 0
+
+    func count(samples more: Double) {
+        steps += 1
+        if steps == 2 {
+            samples = 0
+            start = lastStep
+        }
+        samples += more
+        lastStep = DispatchTime.now().uptimeNanoseconds
+    }
+
+    private var lastStep = DispatchTime.now().uptimeNanoseconds
+
+    var samplesPerSecond: Double {
+        let seconds = Double(lastStep - start) * 1e-9
+        return seconds > 0 ? samples / seconds : 0
+    }
+}

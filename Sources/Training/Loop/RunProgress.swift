@@ -1,0 +1,58 @@
+import Datasets
+
+/// Where a run stands: everything a resumed run needs to go on as if it had never stopped, beside
+/// parameters, buffers and optimizer state. There is no random state: all random numbers are keyed.
+public struct RunProgress: Codable, Equatable, Sendable {
+    /// The phase under way; the number of phases when all are done.
+    public var phase = 0
+    /// Optimizer steps taken in this phase.
+    public var step = 0
+    /// Optimizer steps taken in the run.
+    public var totalSteps = 0
+    /// Epochs of the phases before this one: epochs are numbered through, so that no order repeats.
+    public var epochOffset = 0
+    /// Training figures of the epoch under way.
+    public var epochFigures = TrainingFigures()
+    /// The best validation so far and the step it was made at.
+    public var best: MetricsSummary?
+    public var bestStep = 0
+    /// The last validation.
+    public var last: MetricsSummary?
+    /// One entry per finished epoch.
+    public var history: [EpochRecord] = []
+
+    public init() {}
+}
+
+/// Sums over the samples trained on.
+public struct TrainingFigures: Codable, Equatable, Sendable {
+    public var samples: Double
+    /// Sum over samples of the loss.
+    public var lossSum: Double
+    /// Samples whose class was the first choice.
+    public var correct: Double
+
+    public init(samples: Double = 0, lossSum: Double = 0, correct: Double = 0) {
+        (self.samples, self.lossSum, self.correct) = (samples, lossSum, correct)
+    }
+
+    public var loss: Double { lossSum / max(1, samples) }
+    public var accuracy: Double { correct / max(1, samples) }
+
+    mutating func add(_ other: TrainingFigures) {
+        samples += other.samples
+        lossSum += other.lossSum
+        correct += other.correct
+    }
+}
+
+/// What one epoch came to.
+public struct EpochRecord: Codable, Equatable, Sendable {
+    public var phase: String
+    /// From 1, within the phase.
+    public var epoch: Int
+    public var totalSteps: Int
+    public var trainingLoss: Double
+    public var trainingAccuracy: Double
+    public var validation: MetricsSummary?
+}

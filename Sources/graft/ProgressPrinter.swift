@@ -1,0 +1,134 @@
+import Cluster
+import Foundation
+import Training
+
+/// Tells a person how a run goes: one live line on a terminal, a plain line now and then elsewhere, JSON lines
+/// for scripts. Only rank 0 prints.
+final class ProgressPrinter {
+    private let json: Bool
+    private let isTerminal: Bool
+    private var hasLiveLine = false
+    private var lastLine = Date.distantPast
+
+    /// Seconds between plain lines of one epoch.
+    private static let interval = 10.0
+
+    init(json: Bool, isTerminal: Bool) {
+        self.json = json
+        self.isTerminal = isTerminal && !json
+    }
+
+    func show(_ event: TrainingRun.Event) {
+        switch event {
+        case .began(let overview): json ? printJSON(overview) : line(Self.text(overview))
+        case .note(let note): json ? () : line(note)
+        case .training(.phaseBegan(let phase, let learning, let parameters, let bytes)):
+            guard !json else { return }
+            line("phase \(phase.name): \(Self.grouped(learning)) of \(Self.grouped(parameters)) parameters learn, "
+                + "\(Self.bytes(bytes)) per all-reduce")
+        case .training(.step(let step)): json ? () : show(step)
+        case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
+        case .ended(let summary): json ? printJSON(summary) : line(Self.text(summary))
+        }
+    }
+
+    // MARK: Lines
+
+    private func show(_ step: StepReport) {
+        let text = String(
+            format: "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %@ left",
+            step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
+            step.imagesPerSecond, Self.duration(step.secondsLeft))
+        if isTerminal {
+            live(text)
+        } else if Date().timeIntervalSince(lastLine) >= Self.interval {
+            line(text)
+        }
+    }
+
+    private func show(_ record: EpochRecord) {
+        var text = String(
+            format: "%@ epoch %d: loss %.4f  accuracy %.1f %%", record.phase, record.epoch, record.trainingLoss,
+            record.trainingAccuracy * 100)
+        if let validation = record.validation {
+            text += String(
+                format: "  validation loss %.4f  top-1 %.1f %%  top-5 %.1f %%", validation.loss,
+                validation.top1 * 100, validation.top5 * 100)
+        }
+        line(text)
+    }
+
+    private func live(_ text: String) {
+        write("\r\u{1B}[K" + text)
+        hasLiveLine = true
+    }
+
+    private func line(_ text: String) {
+        write((hasLiveLine ? "\r\u{1B}[K" : "") + text + "\n")
+        hasLiveLine = false
+        lastLine = Date()
+    }
+
+    private func write(_ text: String) {
+        FileHandle.standardOutput.write(Data(text.utf8))
+    }
+
+    private func printJSON(_ value: some Encodable) {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+        if let data = try? encoder.encode(value) { write(String(decoding: data, as: UTF8.self) + "\n") }
+    }
+
+    // MARK: Words
+
+    static func text(_ overview: RunOverview) -> String {
+        var lines = [
+            "run          \(overview.name), \(overview.ranks) rank\(overview.ranks == 1 ? "" : "s")",
+            "network      \(overview.architecture) (\(overview.variant)), \(overview.classes) classes, "
+                + "\(overview.inputSize) px, \(grouped(overview.parameters)) parameters",
+            "weights      \(overview.weights)",
+            "data         \(grouped(overview.trainingSamples)) to train, \(grouped(overview.validationSamples)) to validate",
+            "output       \(overview.output)",
+        ]
+        for phase in overview.phases {
+            lines.append(
+                "phase        \(phase.name): \(grouped(phase.trainableParameters)) trainable parameters, "
+                    + "\(grouped(phase.steps)) steps of \(phase.batch), \(bytes(phase.bytesPerAllReduce)) per all-reduce, "
+                    + "about \(bytes(phase.memoryBytesPerRank)) of memory per rank")
+        }
+        return lines.joined(separator: "\n")
+    }
+
+    private static func text(_ summary: RunSummary) -> String {
+        var text = String(
+            format: "%@ after %d steps in %@: %.1f images/s on %d rank%@", summary.finished ? "done" : "stopped and saved",
+            summary.steps, duration(summary.seconds), summary.imagesPerSecond, summary.ranks,
+            summary.ranks == 1 ? "" : "s")
+        if let best = summary.best { text += String(format: ", best top-1 %.1f %%", best.top1 * 100) }
+        return text
+    }
+
+    static func grouped(_ number: Int) -> String {
+        var digits = String(number)
+        var groups: [String] = []
+        while digits.count > 3 {
+            groups.insert(String(digits.suffix(3)), at: 0)
+            digits.removeLast(3)
+        }
+        return ([digits] + groups).joined(separator: ",")
+    }
+
+    static func bytes(_ count: Int) -> String {
+        switch count {
+        case ..<1_000_000: String(format: "%.1f kB", Double(count) / 1e3)
+        case ..<1_000_000_000: String(format: "%.1f MB", Double(count) / 1e6)
+        default: String(format: "%.2f GB", Double(count) / 1e9)
+        }
+    }
+
+    static func duration(_ seconds: Double) -> String {
+        let total = Int(seconds.rounded())
+        if total >= 3600 { return String(format: "%d:%02d:%02d", total / 3600, total / 60 % 60, total % 60) }
+        return String(format: "%d:%02d", total / 60, total % 60)
+    }
+}

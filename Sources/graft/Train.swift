@@ -1,0 +1,83 @@
+import ArgumentParser
+import Cluster
+import Collectives
+import Foundation
+import Training
+
+/// `graft train`: runs a recipe.
+struct Train: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Train a network as a recipe says.",
+        discussion: """
+            One process, or one per rank under launch/mpirun:
+
+              graft train launch/recipes/sign-language-digits.yaml
+              launch/mpirun -np 2 graft train recipe.yaml --output runs/a
+              graft train recipe.yaml --set phases[0].batch=64 --set run.seed=3
+              graft train recipe.yaml --dry-run
+              graft train recipe.yaml --resume auto
+
+            The output folder receives recipe.yaml (every default written out), log.jsonl, summary.json,
+            checkpoints/ and, at the end, weights.h5, which evaluate and predict take. A folder that is in use is
+            refused unless --resume says to go on with the run in it. A resumed run ends with the same bits as one
+            that was never stopped, at the same number of ranks.
+
+            USR1 (and TERM, without mpirun or through launch/mpirun) saves at the next step and exits with 6.
+            Exit codes: 0 done, 2 recipe or arguments, 3 data or weights, 4 diverged, 5 a rank was lost, 6 stopped.
+            """)
+
+    @Argument(help: "The recipe, a YAML file.", completion: .file(extensions: ["yaml", "yml"]))
+    var recipe: String
+
+    @Option(
+        name: .customLong("set"), parsing: .singleValue,
+        help: ArgumentHelp("Override a key of the recipe; may be repeated.", valueName: "key.path=value"))
+    var overrides: [String] = []
+
+    @Option(help: "The run directory (default: run.output of the recipe, or runs/NAME).")
+    var output: String?
+
+    @Option(help: "Go on from the newest valid checkpoint of the output folder (auto), or from a checkpoint file.")
+    var resume: String?
+
+    @Flag(help: "Check everything and print parameters, bytes, memory and steps; train nothing.")
+    var dryRun = false
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func run() throws {
+        // Threads are settled before anything computes; this may start the program anew.
+        let plan = ThreadPlan.prepareProcess()
+        let options = RunOptions(
+            recipePath: recipe, overrides: overrides, output: output, resume: resumeChoice)
+        if dryRun { return try printOverview(options) }
+        Cluster.run { collectives in
+            Self.use(threads: plan.threads)
+            let printer = ProgressPrinter(json: json, isTerminal: MPIEnvironment.outputIsTerminal)
+            let run = TrainingRun(options, collectives: collectives) { printer.show($0) }
+            return try run.run()
+        }
+    }
+
+    private var resumeChoice: RunOptions.Resume {
+        switch resume {
+        case nil: .no
+        case "auto": .auto
+        case let path?: .checkpoint(path)
+        }
+    }
+
+    private func printOverview(_ options: RunOptions) throws {
+        let ranks = Int(ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"] ?? "1") ?? 1
+        guard MPIEnvironment.rank == 0 else { return }
+        let overview = try TrainingRun.overview(options, worldSize: ranks)
+        if json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
+            print(String(decoding: try encoder.encode(overview), as: UTF8.self))
+        } else {
+            print(ProgressPrinter.text(overview))
+        }
+    }
+}
