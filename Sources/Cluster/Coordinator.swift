@@ -94,9 +94,7 @@ final class Coordinator {
         _ = try network.shapes(for: [1, network.architecture.inputChannels, size, size])
         for phase in plan.phases {
             for turn in phase.turns {
-                _ = try turn.trainable.resolve(
-                    parameterPaths: network.store.parameters.map(\.path),
-                    bufferPaths: network.store.buffers.map(\.path), headPrefix: network.headPrefix)
+                _ = try turn.trainable.resolve(for: network)
             }
             for stream in phase.streams {
                 try Sampler(count: training.count, shuffles: true).validate(batch: stream.batch, worldSize: worldSize)

@@ -59,9 +59,7 @@ public struct RunOverview: Codable, Sendable {
         var exchanged = 0
         var state = 0
         for turn in phase.turns {
-            let resolved = try turn.trainable.resolve(
-                parameterPaths: store.parameters.map(\.path), bufferPaths: store.buffers.map(\.path),
-                headPrefix: coordinator.network.headPrefix)
+            let resolved = try turn.trainable.resolve(for: coordinator.network)
             let learning = Set(resolved.trainable)
             let count = store.parameters.filter { learning.contains($0.path) }.reduce(0) { $0 + $1.count }
             let moving = phase.batchNorm == .frozen

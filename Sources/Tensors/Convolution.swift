@@ -34,6 +34,8 @@ public func convolution2D(
     let geometry = ConvolutionGeometry(
         input: input.shape, weight: weight.shape, stride: stride, padding: padding, dilation: dilation,
         groups: groups)
+    // A rank may have no samples of a small last batch: nothing to compute, and zero gradients.
+    guard input.shape[0] > 0 else { return emptyConvolution(input, weight, bias, geometry) }
     let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil)
     let output = plan.forward(input, weight, bias)
     return output.recorded("convolution", from: [input, weight] + (bias.map { [$0] } ?? [])) { gradient in
@@ -50,6 +52,15 @@ public func convolution2D(
             if bias?.requiresGradient == true { biasGradient = gradient.sum(axes: [0, 2, 3]) }
         }
         return bias == nil ? [inputGradient, weightGradient] : [inputGradient, weightGradient, biasGradient]
+    }
+}
+
+private func emptyConvolution(
+    _ input: Tensor, _ weight: Tensor, _ bias: Tensor?, _ geometry: ConvolutionGeometry
+) -> Tensor {
+    let inputs = [input, weight] + (bias.map { [$0] } ?? [])
+    return Tensor.zeros(geometry.output).recorded("convolution of nothing", from: inputs) { _ in
+        inputs.map { Tensor.zeros($0.shape) }
     }
 }
 

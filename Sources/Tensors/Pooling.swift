@@ -35,6 +35,11 @@ public func globalAveragePool(_ input: Tensor) -> Tensor {
 }
 
 private func pool(_ input: Tensor, _ geometry: PoolingGeometry) -> Tensor {
+    guard input.shape[0] > 0 else {
+        return Tensor.zeros(geometry.output).recorded("pooling of nothing", from: [input]) { _ in
+            [Tensor.zeros(geometry.input)]
+        }
+    }
     let plan = PoolingPlan.plan(for: geometry, input)
     let (output, workspace) = plan.forward(input)
     return output.recorded("pooling", from: [input]) { gradient in

@@ -2,6 +2,7 @@ import ArgumentParser
 import Cluster
 import Collectives
 import Foundation
+import Tensors
 import Training
 
 /// `graft train`: runs a recipe.
@@ -53,7 +54,7 @@ struct Train: ParsableCommand {
             recipePath: recipe, overrides: overrides, output: output, resume: resumeChoice)
         if dryRun { return try printOverview(options) }
         Cluster.run { collectives in
-            Self.use(threads: plan.threads)
+            if plan.threads > 0 { Threads.count = plan.threads }
             let printer = ProgressPrinter(json: json, isTerminal: MPIEnvironment.outputIsTerminal)
             let run = TrainingRun(options, collectives: collectives) { printer.show($0) }
             return try run.run()

@@ -60,3 +60,10 @@ extension Collectives {
         }
     }
 }
+
+/// - Throws: `TrainingError.labelOutOfRange` for a label that the network has no output for.
+private func requireLabels(_ labels: [Int32], classes: Int) throws {
+    for label in labels where label < 0 || Int(label) >= classes {
+        throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
+    }
+}

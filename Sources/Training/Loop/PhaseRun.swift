@@ -47,17 +47,9 @@ final class PhaseRun {
 
     private static func prepare(_ turn: Turn, _ phase: Phase, _ loop: TrainingLoop) throws -> ReadyTurn {
         let store = loop.network.store
-        let resolved = try turn.trainable.resolve(
-            parameterPaths: store.parameters.map(\.path), bufferPaths: store.buffers.map(\.path),
-            headPrefix: loop.network.headPrefix)
-        let paths = Set(resolved.trainable)
-        let learning = store.parameters.filter { paths.contains($0.path) }
-        let optimizer = try Optimizer(
-            configuration: turn.optimizer,
-            parameters: learning.map {
-                OptimizedParameter(path: $0.path, count: $0.count, isBiasOrNormalization: $0.role != .weight)
-            },
-            frozenPaths: resolved.frozen, headPrefix: loop.network.headPrefix)
+        let resolved = try turn.trainable.apply(to: loop.network)
+        let learning = store.parameters.filter(\.isTrainable)
+        let optimizer = try Optimizer(turn.optimizer, network: loop.network)
         let moving = phase.batchNorm == .frozen
             ? []
             : store.buffers.filter { buffer in
@@ -116,25 +108,24 @@ final class PhaseRun {
     private func step(_ streams: [OpenStream]) throws -> StepFigures {
         let progress = loop.progress
         let ready = turns[progress.step % turns.count]
-        for parameter in loop.network.store.parameters { parameter.isTrainable = false }
-        for parameter in ready.learning { parameter.isTrainable = true }
+        let learning = Set(ready.learning.map(\.path))
+        for parameter in loop.network.store.parameters { parameter.isTrainable = learning.contains(parameter.path) }
 
         let batches = try nextBatches(streams)
-        let denominators = try sumOverRanks(ready.objective.denominators(of: batches))
+        let denominators = try sumOverRanks(ready.objective.denominators(of: batches.mapValues(\.fields)))
         let context = ForwardContext(
             isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
-            position: progress.totalSteps, collectives: loop.collectives, batchNorm: batchNormMode)
+            position: progress.totalSteps, collectives: loop.collectives, batchNorm: phase.batchNorm)
 
         let parts = Self.split(batches, into: ready.turn.accumulate)
         var local = TrainingFigures()
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
-            let result = try ready.objective.part(
-                of: part, network: loop.network, context: context, denominators: denominators)
-            local.add(result.figures)
+            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try loop.network($0, context) }
+            local.add(TrainingFigures(value))
             let isLast = index == parts.count - 1
             if isLast { writeStatistics(local, to: ready) }
-            try result.loss.backward(into: ready.exchange)
+            try value.loss(denominators: denominators).backward(into: ready.exchange)
             if !isLast { ready.exchange.endPass() }
         }
         try ready.exchange.finishStep()
@@ -162,11 +153,9 @@ final class PhaseRun {
         ready.optimizer.beginStep()
         for parameter in ready.learning {
             guard let gradient = ready.exchange.gradient(of: parameter.id) else { continue }
-            parameter.update { values in
-                ready.optimizer.update(
-                    parameter.path, values: values, gradient: UnsafeBufferPointer(gradient),
-                    learningRate: ready.turn.optimizer.learningRate * factor, gradientScale: scale)
-            }
+            ready.optimizer.update(
+                parameter, gradient: UnsafeBufferPointer(gradient),
+                learningRate: ready.turn.optimizer.learningRate * factor, gradientScale: scale)
         }
     }
 
@@ -175,14 +164,6 @@ final class PhaseRun {
         loop.progress.totalSteps += 1
         loop.progress.epochFigures.add(figures)
         clock.count(samples: figures.samples)
-    }
-
-    private var batchNormMode: ForwardContext.BatchNormMode {
-        switch phase.batchNorm {
-        case .local: .local
-        case .frozen: .frozen
-        case .synchronised: .synchronised
-        }
     }
 
     // MARK: Data

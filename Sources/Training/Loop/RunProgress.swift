@@ -1,4 +1,4 @@
-import Datasets
+import Tensors
 
 /// Where a run stands: everything a resumed run needs to go on as if it had never stopped, beside
 /// parameters, buffers and optimizer state. There is no random state: all random numbers are keyed.
@@ -38,6 +38,27 @@ public struct TrainingFigures: Codable, Equatable, Sendable {
 
     public var loss: Double { lossSum / max(1, samples) }
     public var accuracy: Double { correct / max(1, samples) }
+
+    /// The figures of one part of a batch. The loss is the weighted sum of the objective's terms.
+    init(_ value: ObjectiveValue) {
+        let loss = zip(value.terms, value.sums).reduce(0) { $0 + $1.0.weight * Double($1.1.scalar) }
+        guard let logits = value.logits, let labels = value.labels?.indices else {
+            self.init(samples: 1, lossSum: loss)
+            return
+        }
+        self.init(samples: Double(labels.count), lossSum: loss, correct: Double(Self.correctCount(logits, labels)))
+    }
+
+    /// How many rows of `logits` (N×classes) are largest at their label.
+    private static func correctCount(_ logits: Tensor, _ labels: [Int32]) -> Int {
+        let classes = logits.shape[1]
+        return logits.withScalars { logits in
+            labels.indices.filter { row in
+                let own = logits[row * classes + Int(labels[row])]
+                return (0..<classes).allSatisfy { logits[row * classes + $0] <= own }
+            }.count
+        }
+    }
 
     mutating func add(_ other: TrainingFigures) {
         samples += other.samples
