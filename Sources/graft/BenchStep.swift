@@ -1,0 +1,213 @@
+import ArgumentParser
+import Cluster
+import Collectives
+import Foundation
+import Layers
+import Models
+import Tensors
+import Training
+
+/// `graft bench step`: time and memory of training or inference steps.
+struct BenchStep: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "step",
+        abstract: "Time training or inference steps of an architecture.",
+        discussion: """
+            Random weights, random normalised images. A training step is forward, cross-entropy, backward into
+            the gradient exchange and SGD with momentum, exactly as a training run takes it in one process; an
+            inference step is forward alone, off the tape.
+
+              graft bench step --architecture resnet50 --batch 16 --threads 1 --mode train --json
+              graft bench step --architecture mobilenet_v1_0.25 --batch 32 --mode infer --size 128
+
+            items_per_second is the batch over the median step. peak_rss_mib is the most memory that the
+            process had (VmHWM). The matrix product figures say what this machine's processor gives in the same
+            process: 2048×2048 single precision, the best of several, in GFLOP/s.
+            """)
+
+    enum Mode: String, ExpressibleByArgument, Encodable, CaseIterable { case train, infer }
+
+    @Option(help: "The architecture: resnet50, mobilenet_v1_0.25, …")
+    var architecture: String
+
+    @Option(help: "The variant of the architecture, such as v1 or keras.")
+    var variant: String?
+
+    @Option(help: "Images per step.")
+    var batch = 16
+
+    @Option(help: ArgumentHelp("Height and width (default: what the published weights take).", valueName: "pixels"))
+    var size: Int?
+
+    @Option(help: "Threads (default: one per core).")
+    var threads: Int?
+
+    @Option(help: "What to time: train or infer.")
+    var mode: Mode = .train
+
+    @Option(help: "Steps that count.")
+    var steps = 10
+
+    @Option(help: "Steps before those, that do not.")
+    var warmup = 2
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func validate() throws {
+        let numbers = [("--batch", batch), ("--steps", steps), ("--size", size ?? 1), ("--threads", threads ?? 1)]
+        for (name, number) in numbers where number < 1 {
+            throw ValidationError("\(name) \(number) is not possible; give 1 or more")
+        }
+        if warmup < 0 { throw ValidationError("--warmup \(warmup) is not possible; give 0 or more") }
+    }
+
+    private struct Answer: Encodable {
+        let architecture: String
+        let variant: String
+        let mode: Mode
+        let batch: Int
+        let size: Int
+        let threads: Int
+        let steps: Int
+        let itemsPerSecond: Double
+        let stepSecondsMin: Double
+        let stepSecondsMedian: Double
+        let peakRssMib: Double
+        let poolHighWaterMib: Double
+        let matrixProductGflops1Thread: Double
+        let matrixProductGflops: Double
+        let openblasKernel: String
+    }
+
+    func run() throws {
+        let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
+        Threads.count = plan.threads
+        let architecture = try Architecture(named: architecture, variant: variant)
+        let pixels = size ?? architecture.inputSize
+        let shape = [batch, architecture.inputChannels, pixels, pixels]
+        let network = architecture.network()
+        _ = try network.outputShape(for: shape)
+        let seconds = try time(network, Self.random(shape), Self.labels(batch, architecture.classes))
+        // Before the matrices below add to it.
+        let memory = Self.peakResidentMiB
+        let median = Self.median(seconds)
+        try report(
+            Answer(
+                architecture: architecture.name, variant: architecture.variant, mode: mode, batch: batch,
+                size: pixels, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
+                stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
+                poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
+                matrixProductGflops1Thread: Self.matrixProductGflops(threads: 1),
+                matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
+                openblasKernel: OpenBLAS.description.kernel))
+    }
+
+    // MARK: What is timed
+
+    private func time(_ network: Network, _ images: Tensor, _ labels: Tensor) throws -> [Double] {
+        let step: () throws -> Void
+        switch mode {
+        case .infer:
+            step = { try withoutTape { _ = try network(images).withScalars { $0[0] } } }
+        case .train:
+            let trainer = try StepTrainer(network)
+            step = { try trainer.step(images, labels) }
+        }
+        for _ in 0..<warmup { try step() }
+        return try (0..<steps).map { _ in try Self.seconds(step) }
+    }
+
+    private static func seconds(_ body: () throws -> Void) rethrows -> Double {
+        let begin = DispatchTime.now().uptimeNanoseconds
+        try body()
+        return Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
+    }
+
+    /// Of mean 0 and deviation 1, as normalised images are.
+    private static func random(_ shape: [Int]) -> Tensor {
+        .uniform(
+            shape, in: -1.732..<1.732, key: RandomKey(seed: 0, purpose: .initialization, path: "bench"))
+    }
+
+    private static func labels(_ count: Int, _ classes: Int) -> Tensor {
+        Tensor(indices: (0..<count).map { Int32($0 * 7 % classes) }, shape: [count])
+    }
+
+    /// The speed of a large single-precision product, the best of four.
+    private static func matrixProductGflops(threads: Int) -> Double {
+        let before = Threads.count
+        Threads.count = threads
+        defer { Threads.count = before }
+        let n = 2048
+        let (a, b) = (random([n, n]), random([n, n]))
+        let best = (0..<4).map { _ in seconds { _ = matmul(a, b) } }.min() ?? .infinity
+        return 2 * Double(n * n * n) / best / 1e9
+    }
+
+    private static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        return (sorted[(sorted.count - 1) / 2] + sorted[sorted.count / 2]) / 2
+    }
+
+    /// The most memory the process ever had, from the kernel.
+    private static var peakResidentMiB: Double {
+        let status = FileManager.default.contents(atPath: "/proc/self/status") ?? Data()
+        let line = String(decoding: status, as: UTF8.self).split(separator: "\n").first { $0.hasPrefix("VmHWM:") }
+        let kibibytes = line?.split(whereSeparator: \.isWhitespace).dropFirst().first.flatMap { Double($0) }
+        return (kibibytes ?? .nan) / 1024
+    }
+
+    private func report(_ answer: Answer) throws {
+        if json { return try Output.json(answer) }
+        print("\(answer.architecture) (\(answer.variant)), \(mode.rawValue), batch \(batch), "
+            + "\(answer.size)×\(answer.size), \(answer.threads) threads, \(steps) steps")
+        print(String(format: "items per second  %.2f", answer.itemsPerSecond))
+        print(String(
+            format: "step              %.4f s median, %.4f s least", answer.stepSecondsMedian, answer.stepSecondsMin))
+        print(String(
+            format: "memory            %.0f MiB peak, of it tensors %.0f MiB", answer.peakRssMib,
+            answer.poolHighWaterMib))
+        print(String(
+            format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
+            answer.matrixProductGflops1Thread, answer.matrixProductGflops, answer.threads, answer.openblasKernel))
+    }
+}
+
+/// A training step on one process: what the training loop does, without data and bookkeeping.
+private final class StepTrainer {
+    private let network: Network
+    private let synchronizer: GradientSynchronizer
+    private let optimizer: Optimizer
+
+    init(_ network: Network) throws {
+        self.network = network
+        let parameters = network.store.parameters
+        synchronizer = GradientSynchronizer(
+            plan: BucketPlan(
+                trainable: parameters.map { PlannedParameter(variable: $0.id, count: $0.count, path: $0.path) }),
+            collectives: SingleProcess())
+        optimizer = try Optimizer(
+            configuration: OptimizerConfiguration(
+                rule: .sgd, learningRate: 0.01, momentum: 0.9, usesNesterov: false, beta1: 0.9, beta2: 0.999,
+                epsilon: 1e-8, weightDecay: 1e-4, decaysNormalization: true, groups: []),
+            parameters: parameters.map {
+                OptimizedParameter(path: $0.path, count: $0.count, isBiasOrNormalization: $0.role != .weight)
+            })
+    }
+
+    func step(_ images: Tensor, _ labels: Tensor) throws {
+        synchronizer.beginStep()
+        let loss = crossEntropy(try network(images, .training), labels: labels) * (1 / Float(images.shape[0]))
+        try loss.backward(into: synchronizer)
+        let gradients = try synchronizer.finish()
+        optimizer.beginStep()
+        for parameter in network.store.parameters {
+            guard let gradient = gradients[parameter.id] else { continue }
+            parameter.update { values in
+                optimizer.update(
+                    parameter.path, values: values, gradient: UnsafeBufferPointer(gradient), learningRate: 0.01)
+            }
+        }
+    }
+}

@@ -1,0 +1,138 @@
+import ArgumentParser
+import Cluster
+import Collectives
+import Datasets
+import Foundation
+import Tensors
+import Training
+
+/// `graft evaluate`: accuracy and loss of weights on labelled data.
+struct Evaluate: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Measure accuracy and loss of weights on labelled images.",
+        discussion: """
+            Every sample counts exactly once, at any number of ranks:
+
+              graft evaluate --weights runs/a/weights.h5 --data photos/test
+              graft evaluate --weights resnet20.th --data cifar10 --split test --json
+              graft evaluate --weights w.h5 --data fashion-mnist --split test --classes Coat,Shirt
+              launch/mpirun -np 2 graft evaluate --weights w.h5 --data photos.h5
+
+            The data is a folder of class folders, an IDX file (or a folder of them), or HDF5 as pack writes it.
+            Preprocessing and class names are those that the weights bring with them, else those of the
+            published weights of the architecture; classes are then matched by position.
+
+            top1 and top5 are fractions of samples whose class is the first choice, or among the first five; loss
+            is the mean cross-entropy.
+            """)
+
+    @OptionGroup var weightOptions: WeightOptions
+
+    @Option(help: "The labelled images.", completion: .file())
+    var data: String
+
+    @Option(help: "Which part, where the data holds both: train or test.")
+    var split: DatasetSplit?
+
+    @Option(help: ArgumentHelp("Only these classes of the data.", valueName: "a,b,…"))
+    var classes: String?
+
+    @Option(help: ArgumentHelp("Only the first so many of each class, in name order.", valueName: "count"))
+    var firstPerClass: Int?
+
+    @Option(help: ArgumentHelp("Leave out the first so many of each class.", valueName: "count"))
+    var skipPerClass: Int?
+
+    @Option(help: "Images per forward pass of each rank.")
+    var batch = 50
+
+    @Option(help: "Threads of each rank (default: its share of the cores).")
+    var threads: Int?
+
+    @Flag(help: "Also print the confusion matrix: a row per true class, a column per answer.")
+    var confusion = false
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    func validate() throws {
+        if batch < 1 { throw ValidationError("--batch \(batch) is not possible; give 1 or more") }
+        if let threads, threads < 1 { throw ValidationError("--threads \(threads) is not possible; give 1 or more") }
+    }
+
+    func run() throws {
+        let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
+        Cluster.run { collectives in
+            Threads.count = plan.threads
+            let (trained, dataset) = try collectives.together { try open() }
+            let loader = BatchLoader(dataset: dataset, transform: .evaluation(trained.preprocessing))
+            let metrics = try evaluate(
+                trained.network, on: loader, batch: batch, collectives: collectives, threads: plan.threads)
+            if collectives.rank == 0 { try report(metrics, trained) }
+            return .done
+        }
+    }
+
+    private func open() throws -> (TrainedNetwork, any ImageDataset) {
+        let trained = try TrainedNetwork(weightOptions)
+        let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
+        let selection = Selection(
+            classes: names, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass)
+        let dataset = try openImageDataset(at: data, split: split).selecting(selection)
+        return (trained, try trained.matching(dataset))
+    }
+
+    // MARK: The answer
+
+    private struct Answer: Encodable {
+        let top1: Double
+        let top5: Double
+        let loss: Double
+        let samples: Int
+        let architecture: String
+        let variant: String
+        let classNames: [String]?
+        let confusion: [[Int]]?
+    }
+
+    private func report(_ metrics: ClassificationMetrics, _ trained: TrainedNetwork) throws {
+        let summary = metrics.summary
+        let rows = stride(from: 0, to: metrics.confusion.count, by: max(1, metrics.classes)).map {
+            Array(metrics.confusion[$0..<$0 + metrics.classes])
+        }
+        if json {
+            return try Output.json(
+                Answer(
+                    top1: summary.top1, top5: summary.top5, loss: summary.loss, samples: summary.samples,
+                    architecture: trained.network.architecture.name,
+                    variant: trained.network.architecture.variant, classNames: trained.classNames,
+                    confusion: confusion ? rows : nil))
+        }
+        print("\(trained.network.architecture) on \(data)")
+        print("top-1    \(Output.percent(summary.top1))")
+        print("top-5    \(Output.percent(summary.top5))")
+        print(String(format: "loss     %.4f", summary.loss))
+        print("samples  \(Output.grouped(summary.samples))")
+        guard confusion else { return }
+        let table = rows.enumerated().map { index, row in [trained.className(index)] + row.map(String.init) }
+        print("confusion (rows: true class, columns: answers in the same order)")
+        for line in Output.table(table) { print("  " + line) }
+    }
+}
+
+extension DatasetSplit: ExpressibleByArgument {}
+
+extension Collectives {
+    /// What every rank does for itself and may fail at alone; where one fails, all throw its error. Collective.
+    func together<Result>(_ body: () throws -> Result) throws -> Result {
+        let result = Swift.Result { try body() }
+        switch result {
+        case .success(let value):
+            try agree(nil)
+            return value
+        case .failure(let error):
+            try agree(error)
+            throw error
+        }
+    }
+}

@@ -1,0 +1,169 @@
+import Archives
+import ArgumentParser
+import Cluster
+import Datasets
+import Foundation
+import Tensors
+
+/// `graft predict`: what a network says about images.
+struct Predict: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Say what images show.",
+        discussion: """
+            The most probable classes of each image, with the preprocessing and the class names that the weights
+            bring with them:
+
+              graft predict --weights runs/a/weights.h5 photo.jpg other.png
+              graft predict --weights w.h5 photo.jpg --top 1 --json
+              graft predict --weights w.h5 batch.h5:/images --logits logits.h5
+
+            FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it is not changed.
+            --logits writes what the network gives, N×classes in the order of the inputs, as the data set
+            /logits of an HDF5 file.
+            """)
+
+    @OptionGroup var weightOptions: WeightOptions
+
+    @Argument(help: "JPEG or PNG files, or FILE.h5:/NAME.", completion: .file())
+    var inputs: [String]
+
+    @Option(help: ArgumentHelp("How many classes to print for each image.", valueName: "count"))
+    var top = 5
+
+    @Option(help: ArgumentHelp("Write the logits to this HDF5 file.", valueName: "out.h5"))
+    var logits: String?
+
+    @Option(help: "Threads (default: one per core).")
+    var threads: Int?
+
+    @Flag(help: "Print JSON instead of text.")
+    var json = false
+
+    /// Images per forward pass.
+    private static let batch = 32
+
+    func validate() throws {
+        if top < 1 { throw ValidationError("--top \(top) is not possible; give 1 or more") }
+        if let threads, threads < 1 { throw ValidationError("--threads \(threads) is not possible; give 1 or more") }
+    }
+
+    func run() throws {
+        let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
+        Threads.count = plan.threads
+        let trained = try TrainedNetwork(weightOptions)
+        var answers: [Answer] = []
+        var rows: [Float] = []
+        try withoutTape {
+            try forEachBatch(trained) { names, images in
+                let output = try trained.network(images)
+                rows += output.scalars
+                answers += zip(names, split(softmax(output).scalars, names.count)).map { name, probabilities in
+                    answer(name, probabilities, trained)
+                }
+            }
+        }
+        if let logits { try write(rows, count: answers.count, to: logits, trained) }
+        json ? try Output.json(answers) : printText(answers)
+    }
+
+    // MARK: Inputs
+
+    /// Hands over all inputs as images N×C×H×W, at most a batch at a time, with a name for each.
+    private func forEachBatch(_ trained: TrainedNetwork, _ body: ([String], Tensor) throws -> Void) throws {
+        let transform = Transform.evaluation(trained.preprocessing)
+        var waiting: [(name: String, image: FloatImage)] = []
+        func flush() throws {
+            guard let first = waiting.first?.image else { return }
+            let shape = [waiting.count, first.channels, first.height, first.width]
+            try body(waiting.map(\.name), Tensor(waiting.flatMap(\.image.values), shape: shape))
+            waiting = []
+        }
+        for input in inputs {
+            if let stored = Self.dataset(in: input) {
+                try flush()
+                try forEachBatch(of: stored.name, in: stored.file, trained, body)
+            } else {
+                var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
+                let image = try ImageDecoder.decode(fileAt: input)
+                waiting.append((input, try transform(.pixels(image), name: input, using: &unused)))
+                if waiting.count == Self.batch { try flush() }
+            }
+        }
+        try flush()
+    }
+
+    /// `FILE.h5:/NAME`, where there is no file of that whole name.
+    private static func dataset(in input: String) -> (file: String, name: String)? {
+        guard let colon = input.range(of: ":/", options: .backwards), colon.lowerBound > input.startIndex,
+            !FileManager.default.fileExists(atPath: input)
+        else { return nil }
+        return (String(input[..<colon.lowerBound]), String(input[input.index(after: colon.lowerBound)...]))
+    }
+
+    private func forEachBatch(
+        of name: String, in file: String, _ trained: TrainedNetwork, _ body: ([String], Tensor) throws -> Void
+    ) throws {
+        // The child process looks the file over first: libhdf5 does not survive every damaged one.
+        try IsolatedReader.check(file)
+        let images = try HDF5File(reading: file).root.dataset(String(name.drop { $0 == "/" }))
+        let channels = trained.network.architecture.inputChannels
+        guard images.elementType == .float32, images.shape.count == 4, images.shape[1] == channels,
+            !images.shape.contains(0)
+        else {
+            let type = images.elementType?.rawValue ?? "text"
+            throw CommandError.notImages(
+                path: "\(file):\(name)", actual: "\(type) \(Output.shape(images.shape))",
+                expected: "normalised images, float32 N×\(channels)×H×W")
+        }
+        let size = Array(images.shape.dropFirst())
+        for start in stride(from: 0, to: images.shape[0], by: Self.batch) {
+            let count = min(Self.batch, images.shape[0] - start)
+            let values = try images.floats(offset: [start, 0, 0, 0], extent: [count] + size)
+            try body((start..<start + count).map { "\(file):\(name)[\($0)]" }, Tensor(values, shape: [count] + size))
+        }
+    }
+
+    // MARK: Answers
+
+    private struct Answer: Encodable {
+        struct Choice: Encodable {
+            let name: String
+            let index: Int
+            let probability: Float
+        }
+        let input: String
+        let predictions: [Choice]
+    }
+
+    private func split(_ values: [Float], _ count: Int) -> [ArraySlice<Float>] {
+        let width = values.count / max(1, count)
+        return (0..<count).map { values[$0 * width..<($0 + 1) * width] }
+    }
+
+    private func answer(_ input: String, _ probabilities: ArraySlice<Float>, _ trained: TrainedNetwork) -> Answer {
+        let ranked = probabilities.enumerated().sorted { ($1.element, $0.offset) < ($0.element, $1.offset) }
+        let choices = ranked.prefix(top).map {
+            Answer.Choice(name: trained.className($0.offset), index: $0.offset, probability: $0.element)
+        }
+        return Answer(input: input, predictions: choices)
+    }
+
+    private func printText(_ answers: [Answer]) {
+        for answer in answers {
+            print(answer.input)
+            let rows = answer.predictions.map { [Output.percent(Double($0.probability)), $0.name] }
+            for line in Output.table(rows) { print("  " + line) }
+        }
+    }
+
+    private func write(_ rows: [Float], count: Int, to path: String, _ trained: TrainedNetwork) throws {
+        let shape = [count, trained.network.architecture.classes]
+        try AtomicFile.replace(path) { temporary in
+            let file = try HDF5File(creating: temporary)
+            let dataset = try file.root.createDataset("logits", shape: shape, elementType: .float32)
+            try rows.withUnsafeBytes { try dataset.write($0, as: .float32) }
+            try file.close()
+        }
+        Output.note("graft: \(path): /logits \(Output.shape(shape))")
+    }
+}
