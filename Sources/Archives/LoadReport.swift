@@ -79,13 +79,16 @@ public enum LoadError: GraftError, Equatable {
     public var description: String {
         switch self {
         case .unrecognised(let path, let names):
-            return "\(path): names and shapes of its tensors (\(names.joined(separator: ", ")), …) are those of no "
-                + "known network; say which one with architecture"
+            let examples = names.joined(separator: ", ")
+            return "\(path): names and shapes of its tensors (\(examples), …) are those of no known network; "
+                + "say which one with architecture"
         case .mismatch(let path, let architecture, let missing, let unexpected, let misshapen, let onlyHead):
             var lines = ["\(path): does not fit \(architecture)"]
             lines += missing.map { "  missing: \($0)" }
             lines += unexpected.map { "  unexpected: \($0)" }
-            lines += misshapen.map { "  wrong shape: \($0.path) is \(words($0.actual)), expected \(words($0.expected))" }
+            lines += misshapen.map {
+                "  wrong shape: \($0.path) is \(words($0.actual)), expected \(words($0.expected))"
+            }
             if onlyHead { lines.append("  only the classifier does not fit: head: new replaces it") }
             return lines.joined(separator: "\n")
         }

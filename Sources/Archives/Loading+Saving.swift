@@ -14,8 +14,8 @@ extension WeightFile {
         metadata.preprocessing = metadata.preprocessing ?? network.architecture.preprocessing
         let parameters = network.store.parameters.map { parameter in
             StoredTensor(
-                name: parameter.path, shape: parameter.shape, scalars: parameter.value.scalars, role: .parameter,
-                layout: Self.layout(parameter.shape))
+                name: parameter.path, shape: parameter.shape, scalars: parameter.value.scalars,
+                role: .parameter, layout: Self.layout(parameter.shape))
         }
         let buffers = network.store.buffers.map { buffer in
             guard buffer.isCounter else {

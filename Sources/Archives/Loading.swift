@@ -130,7 +130,9 @@ private struct Matching {
 
     /// A new head replaces old ones of other names too.
     private mutating func reject(_ name: String, _ shape: [Int], _ path: String) {
-        let heads = ["fc", "linear", "classifier", "head", "dense", "predictions", "logits", "probs", "conv_preds"]
+        let heads = [
+            "fc", "linear", "classifier", "head", "dense", "predictions", "logits", "probs", "conv_preds",
+        ]
         let first = path.lowercased().prefix { $0.isLetter || $0 == "_" }
         if head == .new, heads.contains(where: { first.hasPrefix($0) }) {
             note(nil, name, shape, .refused, "head: new")

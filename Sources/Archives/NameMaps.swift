@@ -48,7 +48,8 @@ enum NameScheme {
     /// The tensor's path in the network, or nil where no network has it.
     func map(_ tensor: StoredTensor) -> MappedTensor? {
         guard isKeras else {
-            let name = tensor.name.hasPrefix("module.") ? String(tensor.name.dropFirst("module.".count)) : tensor.name
+            let prefix = "module."
+            let name = tensor.name.hasPrefix(prefix) ? String(tensor.name.dropFirst(prefix.count)) : tensor.name
             return MappedTensor(path: name, stored: tensor, conversion: .none)
         }
         guard let name = KerasName(tensor.name), let layer = layer(name.layer),

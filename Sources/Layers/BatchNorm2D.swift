@@ -50,12 +50,15 @@ public struct BatchNorm2D {
 
     /// Registers parameters and buffers in `scope`.
     ///
-    /// - Parameter initialScale: 0 lets a residual block begin as the identity.
-    public init(_ scope: Scope, channels: Int, rule: NormalizationRule = .pytorch, initialScale: Float = 1) {
+    /// - Parameter startsAtZero: a scale of 0 lets a residual block begin as the identity; else it is 1.
+    public init(
+        _ scope: Scope, channels: Int, rule: NormalizationRule = .pytorch, startsAtZero: Bool = false
+    ) {
         path = scope.path
         self.rule = rule
         scale = scope.parameter(
-            "weight", shape: [channels], role: .normalizationScale, initializer: initialScale == 0 ? .zeros : .ones)
+            "weight", shape: [channels], role: .normalizationScale,
+            initializer: startsAtZero ? .zeros : .ones)
         shift = scope.parameter("bias", shape: [channels], role: .normalizationShift, initializer: .zeros)
         runningMean = scope.buffer("running_mean", shape: [channels], value: 0)
         runningVariance = scope.buffer("running_var", shape: [channels], value: 1)

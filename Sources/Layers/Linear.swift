@@ -13,7 +13,8 @@ public struct Linear: Module {
     ) {
         path = scope.path
         weight = scope.parameter(
-            "weight", shape: [outputs, inputs], role: .weight, initializer: initializer ?? .uniform(fan: inputs))
+            "weight", shape: [outputs, inputs], role: .weight,
+            initializer: initializer ?? .uniform(fan: inputs))
         bias = usesBias
             ? scope.parameter(
                 "bias", shape: [outputs], role: .bias, initializer: biasInitializer ?? .uniform(fan: inputs))

@@ -172,6 +172,7 @@ extension Architecture {
 
     private static func unknown(_ name: String) -> ModelError {
         .unknownArchitecture(
-            name: name, nearest: nearestNames(to: name, among: knownNames + ["mobilenet_v1_0.25", "mobilenet_v2_0.5"]))
+            name: name,
+            nearest: nearestNames(to: name, among: knownNames + ["mobilenet_v1_0.25", "mobilenet_v2_0.5"]))
     }
 }

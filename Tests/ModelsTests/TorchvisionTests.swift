@@ -91,7 +91,7 @@ final class TorchvisionTests: XCTestCase {
                 let old = velocities[parameter.path] ?? [Float](repeating: 0, count: parameter.count)
                 let velocity = zip(old, gradient.scalars).map { 0.9 * $0 + $1 }
                 velocities[parameter.path] = velocity
-                parameter.update { for i in $0.indices { $0[i] -= 0.05 * velocity[i] } }
+                parameter.update { for i in $0.indices { $0[i] -= 0.01 * velocity[i] } }
             }
         }
         let expected = try ReferenceNumbers.read().curve

@@ -282,9 +282,12 @@ def normalised(pixels, size):
 
 
 def loss_curve():
-    """Ten steps of SGD, learning rate 0.05, momentum 0.9, ResNet-20, the same batch of 8 each time."""
+    """Ten steps of SGD, momentum 0.9, ResNet-20, the same batch of 8 each time.
+
+    At this learning rate float32 PyTorch stays within 4e-4 of float64; at 0.05 it strays 4e-3 by itself.
+    """
     model = filled(CIFARResNet(3)).train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     images, labels = formula("input.curve", (8, 3, 32, 32)), torch.arange(8)
     losses = []
     for _ in range(10):
