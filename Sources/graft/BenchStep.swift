@@ -13,16 +13,18 @@ struct BenchStep: ParsableCommand {
         commandName: "step",
         abstract: "Time training or inference steps of an architecture.",
         discussion: """
-            Random weights, random normalised images. A training step is forward, cross-entropy, backward into
-            the gradient exchange and SGD with momentum, exactly as a training run takes it in one process; an
-            inference step is forward alone, off the tape.
+            Random weights, random normalised images. A training step is forward,
+            cross-entropy, backward into the gradient exchange and SGD with momentum, as
+            a training run takes it in one process; an inference step is forward alone,
+            off the tape.
 
-              graft bench step --architecture resnet50 --batch 16 --threads 1 --mode train --json
-              graft bench step --architecture mobilenet_v1_0.25 --batch 32 --mode infer --size 128
+              graft bench step --architecture resnet50 --batch 16 --threads 1 --json
+              graft bench step --architecture mobilenet_v1_0.25 --mode infer --size 128
 
-            items_per_second is the batch over the median step. peak_rss_mib is the most memory that the
-            process had (VmHWM). The matrix product figures say what this machine's processor gives in the same
-            process: 2048×2048 single precision, the best of several, in GFLOP/s.
+            items_per_second is the batch over the median step. peak_rss_mib is the most
+            memory that the process had (VmHWM). The matrix product says what the
+            processor gives in the same process: 2048×2048 in single precision, the best
+            of several, in GFLOP/s.
             """)
 
     enum Mode: String, ExpressibleByArgument, Encodable, CaseIterable { case train, infer }
@@ -75,7 +77,7 @@ struct BenchStep: ParsableCommand {
         let stepSecondsMedian: Double
         let peakRssMib: Double
         let poolHighWaterMib: Double
-        let matrixProductGflops1Thread: Double
+        let matrixProductGflopsOneThread: Double
         let matrixProductGflops: Double
         let openblasKernel: String
     }
@@ -98,7 +100,7 @@ struct BenchStep: ParsableCommand {
                 size: pixels, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
-                matrixProductGflops1Thread: Self.matrixProductGflops(threads: 1),
+                matrixProductGflopsOneThread: Self.matrixProductGflops(threads: 1),
                 matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
                 openblasKernel: OpenBLAS.description.kernel))
     }
@@ -160,17 +162,22 @@ struct BenchStep: ParsableCommand {
 
     private func report(_ answer: Answer) throws {
         if json { return try Output.json(answer) }
-        print("\(answer.architecture) (\(answer.variant)), \(mode.rawValue), batch \(batch), "
-            + "\(answer.size)×\(answer.size), \(answer.threads) threads, \(steps) steps")
+        print(
+            "\(answer.architecture) (\(answer.variant)), \(mode.rawValue), batch \(batch), "
+                + "\(answer.size)×\(answer.size), \(answer.threads) threads, \(steps) steps")
         print(String(format: "items per second  %.2f", answer.itemsPerSecond))
-        print(String(
-            format: "step              %.4f s median, %.4f s least", answer.stepSecondsMedian, answer.stepSecondsMin))
-        print(String(
-            format: "memory            %.0f MiB peak, of it tensors %.0f MiB", answer.peakRssMib,
-            answer.poolHighWaterMib))
-        print(String(
-            format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
-            answer.matrixProductGflops1Thread, answer.matrixProductGflops, answer.threads, answer.openblasKernel))
+        print(
+            String(
+                format: "step              %.4f s median, %.4f s least", answer.stepSecondsMedian, answer.stepSecondsMin
+            ))
+        print(
+            String(
+                format: "memory            %.0f MiB peak, of it tensors %.0f MiB", answer.peakRssMib,
+                answer.poolHighWaterMib))
+        print(
+            String(
+                format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
+                answer.matrixProductGflopsOneThread, answer.matrixProductGflops, answer.threads, answer.openblasKernel))
     }
 }
 

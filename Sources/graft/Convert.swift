@@ -8,17 +8,19 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert weights between file formats.",
         discussion: """
-            Reads Graft HDF5, Keras HDF5, PyTorch archives (nothing in them is executed) and safetensors; the suffix
-            of the output says what is written: .h5 for Graft HDF5, .safetensors.
+            Reads Graft HDF5, Keras HDF5, PyTorch archives (nothing in them is executed)
+            and safetensors; the suffix of the output says what is written: .h5 for Graft
+            HDF5, .safetensors.
 
               graft convert mobilenet_v1.h5 mobilenet_v1.graft.h5
               graft convert resnet20.th resnet20.safetensors
               graft convert weights.pth weights.h5 --architecture resnet50 --variant v1
 
-            Weights of a network that Graft knows get its parameter names and layouts (O×I×H×W), and the file
-            then says what it is: evaluate, predict and recipes need no --architecture. Every tensor is accounted
-            for; one that is missing or does not fit is an error. A file without a classifier stays without.
-            Tensors of networks that Graft does not know keep their names.
+            Weights of a network that Graft knows get its parameter names and layouts
+            (O×I×H×W), and the file then says what it is: evaluate, predict and recipes
+            need no --architecture. Every tensor is accounted for; one that is missing or
+            does not fit is an error. A file without a classifier stays without. Tensors
+            of networks that Graft does not know keep their names.
             """)
 
     @Argument(help: "The weights to read.", completion: .file())

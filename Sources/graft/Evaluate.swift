@@ -18,12 +18,13 @@ struct Evaluate: ParsableCommand {
               graft evaluate --weights w.h5 --data fashion-mnist --split test --classes Coat,Shirt
               launch/mpirun -np 2 graft evaluate --weights w.h5 --data photos.h5
 
-            The data is a folder of class folders, an IDX file (or a folder of them), or HDF5 as pack writes it.
-            Preprocessing and class names are those that the weights bring with them, else those of the
-            published weights of the architecture; classes are then matched by position.
+            The data is a folder of class folders, an IDX file (or a folder of them), or
+            HDF5 as pack writes it. Preprocessing and class names are those that the
+            weights bring with them. Where they bring none, the preprocessing is that of
+            the architecture's published weights, and classes are matched by position.
 
-            top1 and top5 are fractions of samples whose class is the first choice, or among the first five; loss
-            is the mean cross-entropy.
+            top1 and top5 are the fractions of samples whose class is the first choice, or
+            among the first five; loss is the mean cross-entropy.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
@@ -68,7 +69,7 @@ struct Evaluate: ParsableCommand {
             let loader = BatchLoader(dataset: dataset, transform: .evaluation(trained.preprocessing))
             let metrics = try evaluate(
                 trained.network, on: loader, batch: batch, collectives: collectives, threads: plan.threads)
-            if collectives.rank == 0 { try report(metrics, trained) }
+            if collectives.rank == 0 { try report(metrics, trained, dataset.classNames) }
             return .done
         }
     }
@@ -95,7 +96,12 @@ struct Evaluate: ParsableCommand {
         let confusion: [[Int]]?
     }
 
-    private func report(_ metrics: ClassificationMetrics, _ trained: TrainedNetwork) throws {
+    private func report(
+        _ metrics: ClassificationMetrics, _ trained: TrainedNetwork, _ namesOfData: [String]
+    ) throws {
+        let classNames = (0..<metrics.classes).map { index in
+            trained.classNames?[index] ?? (index < namesOfData.count ? namesOfData[index] : String(index))
+        }
         let summary = metrics.summary
         let rows = stride(from: 0, to: metrics.confusion.count, by: max(1, metrics.classes)).map {
             Array(metrics.confusion[$0..<$0 + metrics.classes])
@@ -105,7 +111,7 @@ struct Evaluate: ParsableCommand {
                 Answer(
                     top1: summary.top1, top5: summary.top5, loss: summary.loss, samples: summary.samples,
                     architecture: trained.network.architecture.name,
-                    variant: trained.network.architecture.variant, classNames: trained.classNames,
+                    variant: trained.network.architecture.variant, classNames: confusion ? classNames : nil,
                     confusion: confusion ? rows : nil))
         }
         print("\(trained.network.architecture) on \(data)")
@@ -114,7 +120,7 @@ struct Evaluate: ParsableCommand {
         print(String(format: "loss     %.4f", summary.loss))
         print("samples  \(Output.grouped(summary.samples))")
         guard confusion else { return }
-        let table = rows.enumerated().map { index, row in [trained.className(index)] + row.map(String.init) }
+        let table = zip(classNames, rows).map { name, row in [name] + row.map(String.init) }
         print("confusion (rows: true class, columns: answers in the same order)")
         for line in Output.table(table) { print("  " + line) }
     }

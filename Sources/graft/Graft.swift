@@ -19,9 +19,12 @@ struct Graft: ParsableCommand {
               graft evaluate --weights runs/a/weights.h5 --data photos/test
               graft predict --weights runs/a/weights.h5 photo.jpg
 
-            Results go to standard output, notes to standard error; --json prints results for scripts.
-            Exit codes: 0 done, 2 arguments or recipe, 3 data or weights, 4 diverged, 5 a rank was lost (worth a
-            retry), 6 stopped by a signal after saving (worth a requeue).
+            Results go to standard output, notes to standard error; --json prints results
+            for scripts.
+
+            Exit codes: 0 done, 2 arguments or recipe, 3 data or weights, 4 diverged,
+            5 a rank was lost (worth a retry), 6 stopped by a signal after saving (worth a
+            requeue).
             """,
         subcommands: [
             Train.self, Evaluate.self, Predict.self, Convert.self, Inspect.self, Pack.self, Bench.self,

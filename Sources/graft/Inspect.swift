@@ -14,8 +14,9 @@ struct Inspect: ParsableCommand {
               graft inspect mobilenet_v1.h5
               graft inspect runs/a/checkpoints/last.h5 --json
 
-            Graft HDF5 carries digests of every tensor and of the whole file; a file whose bytes are no longer
-            those that were written is shown as far as possible, and the exit code is 3.
+            Graft HDF5 carries digests of every tensor and of the whole file; a file whose
+            bytes are no longer those that were written is shown as far as possible, and
+            the exit code is 3.
             """)
 
     @Argument(help: "The file.", completion: .file())
@@ -111,7 +112,8 @@ struct Inspect: ParsableCommand {
         if let recognised = answer.recognised { printGaps(recognised) }
         let rows = inspection.tensors.map { tensor in
             [
-                tensor.name, Output.shape(tensor.shape), type(tensor), tensor.section ?? tensor.role.rawValue,
+                tensor.name, Output.shape(tensor.shape), type(tensor),
+                tensor.section ?? (inspection.format == .hdf5 ? "" : tensor.role.rawValue),
                 tensor.digest == .absent ? "" : tensor.digest.rawValue,
             ]
         }
@@ -133,9 +135,10 @@ struct Inspect: ParsableCommand {
         }
         if let provenance = metadata.provenance { facts.append(["provenance", provenance]) }
         if let license = metadata.license { facts.append(["licence", license]) }
-        return facts + metadata.notes.sorted { $0.key < $1.key }.map { key, value in
-            ["note", "\(key): \(value.count > 100 ? value.prefix(100) + "…" : value)"]
-        }
+        return facts
+            + metadata.notes.sorted { $0.key < $1.key }.map { key, value in
+                ["note", "\(key): \(value.count > 100 ? value.prefix(100) + "…" : value)"]
+            }
     }
 
     private func words(_ recognised: Recognised) -> String {

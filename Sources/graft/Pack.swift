@@ -7,15 +7,15 @@ struct Pack: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Pack labelled images into one HDF5 file.",
         discussion: """
-            Decodes every image once and brings it to one size, so that training reads one file instead of
-            thousands and decodes nothing:
+            Decodes every image once and brings it to one size, so that training reads one
+            file instead of thousands and decodes nothing:
 
               graft pack photos/train train.h5 --size 128
               graft pack photos train.h5 --split train --size 256 --keep-proportions
 
-            The file holds /images (uint8, N×C×H×W) and /labels (int32, N), and the class names; h5py and h5dump
-            read it. Networks are then given these pixels: pack at the size that training resizes to, or larger
-            where training crops.
+            The file holds /images (uint8, N×C×H×W) and /labels (int32, N), and the class
+            names; h5py and h5dump read it. Networks are then given these pixels: pack at
+            the size that training resizes to, or larger where training crops.
             """)
 
     @Argument(help: "A folder of class folders, or any other data set that train reads.", completion: .directory)
@@ -67,8 +67,9 @@ struct Pack: ParsableCommand {
                     output: output, samples: summary.samples, shape: shape, classNames: summary.classNames,
                     skipped: summary.skipped))
         }
-        print("\(output): \(Output.grouped(summary.samples)) images \(Output.shape(shape)) "
-            + "of \(summary.classNames.count) classes")
+        print(
+            "\(output): \(Output.grouped(summary.samples)) images \(Output.shape(shape)) "
+                + "of \(summary.classNames.count) classes")
     }
 }
 

@@ -10,16 +10,16 @@ struct Predict: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Say what images show.",
         discussion: """
-            The most probable classes of each image, with the preprocessing and the class names that the weights
-            bring with them:
+            The most probable classes of each image, with the preprocessing and the class
+            names that the weights bring with them:
 
               graft predict --weights runs/a/weights.h5 photo.jpg other.png
               graft predict --weights w.h5 photo.jpg --top 1 --json
               graft predict --weights w.h5 batch.h5:/images --logits logits.h5
 
-            FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it is not changed.
-            --logits writes what the network gives, N×classes in the order of the inputs, as the data set
-            /logits of an HDF5 file.
+            FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it
+            goes into the network as it is. --logits writes what comes out, N×classes in
+            the order of the inputs, as the data set /logits of an HDF5 file.
             """)
 
     @OptionGroup var weightOptions: WeightOptions

@@ -84,7 +84,7 @@ private final class RelabelledImages: ImageDataset, @unchecked Sendable {
     let labels: [Int32]
     private let base: any ImageDataset
 
-    /// - Parameter newLabels: by old label.
+    /// `newLabels` are by old label.
     init(_ base: any ImageDataset, classNames: [String], newLabels: [Int32]) {
         self.base = base
         self.classNames = classNames
