@@ -94,7 +94,7 @@ let package = Package(
         .testTarget(
             name: "TrainingTests", dependencies: ["Training", "Datasets", "Models", "Layers", "Tensors"],
             exclude: ["Reference"]),
-        .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Tensors"]),
+        .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Datasets", "Archives", "Tensors"]),
         .executableTarget(
             name: "graft-cluster-check", dependencies: ["Cluster", "Collectives", "Tensors"],
             path: "Tests/ClusterPrograms"),

@@ -1,66 +1,94 @@
 import Archives
 import Datasets
-import Foundation
 import Models
+import Training
 
 extension Recipe.Data {
-    /// The training images, selected and relabelled.
-    public func openTraining() throws -> any ImageDataset { try open(train, split: .train) }
-
-    /// The validation images; nil where the recipe has none. Labels are those of the training data.
-    public func openValidation() throws -> (any ImageDataset)? { try validation.map { try open($0, split: .test) } }
-
-    private func open(_ source: Source, split: DatasetSplit) throws -> any ImageDataset {
-        let isSameFolder = validation?.path == train.path
-        return try openImageDataset(at: source.path, split: isSameFolder && format == .folder ? nil : split)
-            .selecting(source.selection(classes: classes))
+    /// The training images, selected and relabelled: of data that comes in parts, the training part.
+    ///
+    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
+    public func openTraining() throws -> any ImageDataset {
+        try train.open(split: trainSplit, classes: classes.isEmpty ? nil : classes)
     }
 
-    /// What is done to images, from what the weights were trained with and what this recipe says.
+    /// The validation images; nil where the recipe has none. Of data that comes in parts, the test part, or
+    /// the training part where the recipe takes what training leaves of the same path.
+    ///
+    /// - Parameter classNames: the classes of the training images, so that labels mean the same.
+    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
+    public func openValidation(classNames: [String]? = nil) throws -> (any ImageDataset)? {
+        guard let validation else { return nil }
+        let isRest = validation.path == train.path && validation.selects
+        return try validation.open(
+            split: validation.split ?? (isRest ? trainSplit : .test),
+            classes: classNames ?? (classes.isEmpty ? nil : classes))
+    }
+
+    private var trainSplit: DatasetSplit { train.split ?? .train }
+
+    /// What the images are turned into: what the weights were trained on, with the recipe's overrides.
+    ///
+    /// Where only the size is given, the part that the centre crop keeps stays the same.
     public func preprocessing(_ weights: Preprocessing) -> Preprocessing {
         var result = weights
         if let size = image.size {
             result.inputSize = size
-            // The border that the weights' evaluation cuts off belongs to their size.
-            result.resize = nil
+            result.resize = weights.resize.map { ($0 * size + weights.inputSize / 2) / weights.inputSize }
         }
         if let resize = image.resize { result.resize = resize }
-        if let mean = image.mean { result.mean = mean.map { Float($0) } }
-        if let deviation = image.standardDeviation { result.standardDeviation = deviation.map { Float($0) } }
+        func perChannel(_ values: [Double]) -> [Float] {
+            let count = values.count == 1 ? weights.mean.count : values.count
+            return (0..<count).map { Float(values[values.count == 1 ? 0 : $0]) }
+        }
+        if let mean = image.mean { result.mean = perChannel(mean) }
+        if let deviation = image.standardDeviation { result.standardDeviation = perChannel(deviation) }
         return result
     }
 
-    /// The transform of training images: the random steps asked for, then what evaluation does.
+    /// What happens to a training image.
+    ///
+    /// - Parameter preprocessing: from `preprocessing(_:)`.
     public func trainingTransform(_ preprocessing: Preprocessing) -> Transform {
         let size = preprocessing.inputSize
-        var steps: [TransformStep] = []
+        var transform = Transform.evaluation(preprocessing)
         if let crop = augmentation.randomResizedCrop {
-            steps.append(
+            transform.steps = [
                 .randomResizedCrop(
                     width: size, height: size, minimumArea: crop.minimumArea, minimumAspect: crop.minimumAspect,
-                    maximumAspect: crop.maximumAspect, preprocessing.interpolation))
+                    maximumAspect: crop.maximumAspect, preprocessing.interpolation)
+            ]
         }
         if let padding = augmentation.cropPadding {
-            if steps.isEmpty { steps.append(.resize(width: size, height: size, preprocessing.interpolation)) }
-            steps.append(.randomCrop(width: size, height: size, padding: padding))
+            transform.steps.append(.randomCrop(width: size, height: size, padding: padding))
         }
-        if augmentation.flip { steps.append(.randomFlip()) }
+        if augmentation.flip { transform.steps.append(.randomFlip()) }
         if let jitter = augmentation.jitter {
-            steps.append(
+            transform.steps.append(
                 .colorJitter(
                     ColorJitter(
                         brightness: jitter.brightness, contrast: jitter.contrast, saturation: jitter.saturation,
                         hue: jitter.hue)))
         }
-        return .training(preprocessing, steps: steps)
+        return transform
+    }
+
+    /// What a file that cannot be decoded does.
+    public var brokenFilePolicy: BrokenFilePolicy {
+        brokenFiles == .skip ? .skip : .fail
     }
 }
 
 extension Recipe.Data.Source {
-    func selection(classes: [String]) -> Selection {
+    /// The selection that these settings ask for.
+    public func selection(classes: [String]? = nil) -> Selection {
         Selection(
-            classes: classes.isEmpty ? nil : classes, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass,
-            perClass: perClass, fraction: fraction, seed: UInt64(max(0, seed)))
+            classes: classes, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass, perClass: perClass,
+            fraction: fraction, seed: UInt64(seed))
+    }
+
+    func open(split: DatasetSplit, classes: [String]?) throws -> any ImageDataset {
+        let all = try openImageDataset(at: path, split: split)
+        return try all.selecting(selection(classes: classes == all.classNames ? nil : classes))
     }
 }
 

@@ -72,8 +72,7 @@ extension Recipe.Model {
 extension Recipe.Data {
     var node: RecipeNode {
         RecipeNode([
-            "format": format.map { RecipeNode($0.rawValue) }, "train": train.node,
-            "validation": validation?.node, "classes": classes.isEmpty ? nil : list(classes),
+            "train": train.node, "validation": validation?.node, "classes": classes.isEmpty ? nil : list(classes),
             "image": image == Image() ? nil : image.node,
             "augment": augmentation == Augmentation() ? nil : augmentation.node,
             "sharding": RecipeNode(sharding.rawValue), "broken-files": RecipeNode(brokenFiles.rawValue),
@@ -85,7 +84,7 @@ extension Recipe.Data {
 extension Recipe.Data.Source {
     var node: RecipeNode {
         RecipeNode([
-            "path": RecipeNode(path), "skip-per-class": skipPerClass.map { RecipeNode($0) },
+            "path": RecipeNode(path), "split": split.map { RecipeNode($0.rawValue) }, "skip-per-class": skipPerClass.map { RecipeNode($0) },
             "first-per-class": firstPerClass.map { RecipeNode($0) }, "per-class": perClass.map { RecipeNode($0) },
             "fraction": fraction.map { RecipeNode($0) },
             "seed": perClass == nil && fraction == nil ? nil : RecipeNode(seed),

@@ -1,3 +1,4 @@
+import Datasets
 import Foundation
 import Training
 
@@ -116,7 +117,7 @@ extension Recipe.Model {
 
 extension Recipe.Data {
     static let keys = [
-        "format", "train", "validation", "classes", "image", "augment", "sharding", "broken-files", "prefetch",
+        "train", "validation", "classes", "image", "augment", "sharding", "broken-files", "prefetch",
     ]
 
     init(_ section: Section) throws {
@@ -126,7 +127,6 @@ extension Recipe.Data {
                 remedy: "give the path of the training images")
         }
         self.init(train: train, validation: try Source(section, "validation", defaultPath: train.path))
-        format = try section.choice("format", of: Format.self)
         classes = try section.words("classes") ?? classes
         image = try section.section("image", keys: Image.keys).map(Image.init) ?? image
         augmentation =
@@ -137,7 +137,7 @@ extension Recipe.Data {
         if let validation, validation.draws(sameAs: train) {
             throw section.conflict(
                 "validation", "these are the images that data.train takes",
-                "give another path or a selection such as skip-per-class")
+                "give another path or split, or a selection such as skip-per-class")
         }
         if classes.count == 1 {
             throw section.invalid("classes", "one class ('\(classes[0])')", "give two or more, or none for all")
@@ -146,7 +146,7 @@ extension Recipe.Data {
 }
 
 extension Recipe.Data.Source {
-    static let keys = ["path", "skip-per-class", "first-per-class", "per-class", "fraction", "seed"]
+    static let keys = ["path", "split", "skip-per-class", "first-per-class", "per-class", "fraction", "seed"]
 
     /// A path, or a mapping with a path and a selection.
     init?(_ parent: Section, _ key: String, defaultPath: String?) throws {
@@ -161,6 +161,7 @@ extension Recipe.Data.Source {
                 place: section.place, key: section.fullName("path"), remedy: "give the path of the images")
         }
         self.init(path: path)
+        split = try section.choice("split", of: DatasetSplit.self)
         skipPerClass = try section.integer("skip-per-class", atLeast: 0)
         firstPerClass = try section.integer("first-per-class", atLeast: 1)
         perClass = try section.integer("per-class", atLeast: 1)
@@ -180,10 +181,10 @@ extension Recipe.Data.Source {
 
     /// Whether both are bound to take the same images.
     func draws(sameAs other: Self) -> Bool {
-        self == other || (path == other.path && !selects && !other.selects)
+        self == other || (path == other.path && split == other.split && !selects && !other.selects)
     }
 
-    private var selects: Bool {
+    var selects: Bool {
         (skipPerClass ?? 0) > 0 || firstPerClass != nil || perClass != nil || (fraction ?? 1) < 1
     }
 }

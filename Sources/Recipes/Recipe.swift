@@ -1,3 +1,4 @@
+import Datasets
 import Training
 
 /// A run as data: which network, which images, what learns and how, where the results go.
@@ -58,8 +59,6 @@ public struct Recipe: Equatable, Sendable {
 
     /// `data:` the images, and what happens to them before the network sees them.
     public struct Data: Equatable, Sendable {
-        /// What is at the paths; nil looks.
-        public var format: Format?
         public var train: Source
         /// nil trains without validation.
         public var validation: Source?
@@ -72,7 +71,6 @@ public struct Recipe: Equatable, Sendable {
         /// Batches prepared ahead.
         public var prefetch = 4
 
-        public enum Format: String, CaseIterable, Sendable { case folder, idx, hdf5 }
         /// How a rank gets its part: reads a file system that all share, or is sent it by rank 0.
         public enum Sharding: String, CaseIterable, Sendable { case shared, scatter }
         /// What a file that cannot be decoded does.
@@ -83,10 +81,13 @@ public struct Recipe: Equatable, Sendable {
             self.validation = validation
         }
 
-        /// Images at a path, or some of them. Per class, in name order: the first `skipPerClass` are left
+        /// Images at a path (class folders, IDX or HDF5; what it is is found by looking), or some of them. Per class, in name order: the first `skipPerClass` are left
         /// out, then `firstPerClass`, or `perClass` at random, or a random `fraction`, are taken.
         public struct Source: Equatable, Sendable {
             public var path: String
+            /// Which part, where a folder holds both; nil takes the training part for `train`,
+            /// and the test part for `validation` unless that is a selection from the same path.
+            public var split: DatasetSplit?
             public var skipPerClass: Int?
             public var firstPerClass: Int?
             public var perClass: Int?

@@ -105,7 +105,7 @@ final class RecipeErrorTests: XCTestCase {
                 + "add freeze: \"*\" to let only these learn"),
             (6, "  validation: images",
              "a.yaml:6: 'data.validation' is images, but these are the images that data.train takes; "
-                + "give another path or a selection such as skip-per-class"),
+                + "give another path or split, or a selection such as skip-per-class"),
             (6, "  classes: [cat]", "a.yaml:6: 'data.classes' is one class ('cat'); give two or more, or none for all"),
             (2, "  architecture: resnet18\n  head: keep",
              "a.yaml:3: 'model.head' is keep, but there are no weights to keep it from; "

@@ -22,9 +22,8 @@ final class RecipeTests: XCTestCase {
         XCTAssertGreaterThanOrEqual(files.count, 4, "recipes found: \(files)")
         for file in files {
             let recipe = try Recipe.load("\(folder)/\(file)")
-            XCTAssertGreaterThanOrEqual(recipe.purpose.count, 3, "\(file) opens with purpose, command and cost")
+            XCTAssertGreaterThanOrEqual(recipe.purpose.count, 3, "\(file) opens with purpose and command")
             XCTAssertTrue(recipe.purpose.contains { $0.hasPrefix("Command:") }, file)
-            XCTAssertTrue(recipe.purpose.contains { $0.hasPrefix("Cost:") }, file)
             XCTAssertFalse(recipe.plan().phases.isEmpty, file)
             XCTAssertEqual(try Recipe(yaml: recipe.yaml, file: file), recipe, file)
         }
@@ -68,8 +67,7 @@ final class RecipeTests: XCTestCase {
             name: "all: of it"
             model: {architecture: mobilenet-v1, variant: keras, width: 0.25, weights: "w #1.h5", head: keep}
             data:
-              format: hdf5
-              train: {path: a b, skip-per-class: 3, per-class: 20, seed: 7}
+              train: {path: a b, split: train, skip-per-class: 3, per-class: 20, seed: 7}
               validation: {path: "null", fraction: 0.5, seed: 1}
               classes: [no, "1", "a,b", "*x", 'quote "d"', "-", "tab\\there"]
               image: {size: 96, resize: 110, mean: [0.1, 0.2, 0.3], standard-deviation: [1, 2, 3]}
