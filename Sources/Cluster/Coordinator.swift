@@ -40,7 +40,7 @@ final class Coordinator {
         self.recipe = recipe
         plan = recipe.plan()
         training = try recipe.data.openTraining()
-        validation = try recipe.data.openValidation()
+        validation = try recipe.data.openValidation(classNames: training.classNames)
         let file = try recipe.model.weights.map { try WeightFile.read($0) }
         (network, loadReport) = try Self.network(recipe, file, training)
         preprocessing = recipe.data.preprocessing(

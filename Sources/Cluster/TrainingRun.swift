@@ -158,7 +158,7 @@ public final class TrainingRun {
                 (training, received) = (samples, samples)
             } else {
                 training = try recipe.data.openTraining()
-                validation = try recipe.data.openValidation()
+                validation = try recipe.data.openValidation(classNames: training.classNames)
                 guard try training.fingerprint() == description.trainingFingerprint,
                     try validation?.fingerprint() == description.validationFingerprint
                 else { throw RunError.dataDiffers(rank: collectives.rank, source: training.source) }
