@@ -85,6 +85,12 @@ let package = Package(
                 "Tensors", "Collectives", arguments, logging,
             ]),
 
+        // The program of docs/library.md.
+        .executableTarget(
+            name: "graft-example",
+            dependencies: ["Cluster", "Recipes", "Training", "Datasets", "Archives", "Models"],
+            path: "docs/example"),
+
         // Proof.
         .testTarget(name: "TensorsTests", dependencies: ["Tensors", "Collectives"], exclude: ["Reference"]),
         .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
@@ -102,6 +108,7 @@ let package = Package(
             name: "ClusterTests",
             dependencies: ["Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
         .testTarget(name: "CLITests", dependencies: []),
+        .testTarget(name: "DocsTests", dependencies: ["Recipes", "Archives", "graft", "graft-example"]),
     ],
     swiftLanguageModes: [.v5]
 )
