@@ -106,7 +106,7 @@ let package = Package(
             path: "Tests/ClusterPrograms"),
         .testTarget(
             name: "ClusterTests",
-            dependencies: ["Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
+            dependencies: ["Archives", "Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
         .testTarget(name: "CLITests", dependencies: []),
         .testTarget(name: "DocsTests", dependencies: ["Recipes", "Archives", "graft", "graft-example"]),
     ],
