@@ -32,7 +32,7 @@ final class CommandLineTests: XCTestCase {
     private func help(_ subcommands: [String]) throws -> String {
         let key = subcommands.joined(separator: " ")
         if let text = help[key] { return text }
-        let result = try run(built("graft"), subcommands + ["--help"])
+        let result = try runProgram(built("graft"), subcommands + ["--help"])
         XCTAssertEqual(result.code, 0, "graft \(key) --help: \(result.errors)")
         help[key] = result.output
         return result.output
@@ -69,7 +69,7 @@ final class CommandLineTests: XCTestCase {
             XCTAssertTrue(FileManager.default.fileExists(atPath: path), "\(line.place): there is no \(script)")
             guard ["launch/mpirun", "launch/quickstart", "launch/install"].contains(script) else { continue }
             if helped[script] == nil {
-                let result = try run(path, ["--help"])
+                let result = try runProgram(path, ["--help"])
                 XCTAssertEqual(result.code, 0, "\(script) --help: \(result.errors)")
                 helped[script] = result.output
             }
@@ -108,7 +108,7 @@ final class CommandLineTests: XCTestCase {
             withDestinationURL: Documents.root.appendingPathComponent("launch"))
         var count = 0
         for (place, words) in try graftCalls() where isCheap(words, in: work) {
-            let result = try run(built("graft"), words, in: work)
+            let result = try runProgram(built("graft"), words, in: work)
             XCTAssertEqual(result.code, 0, "\(place): graft \(words.joined(separator: " ")): \(result.errors)")
             count += 1
         }

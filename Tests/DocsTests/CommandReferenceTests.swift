@@ -12,7 +12,7 @@ final class CommandReferenceTests: XCTestCase {
     }
 
     private func help(_ command: [String]) throws -> String {
-        let result = try run(built("graft"), command + ["--help"], environment: ["COLUMNS": "118"])
+        let result = try runProgram(built("graft"), command + ["--help"], environment: ["COLUMNS": "118"])
         XCTAssertEqual(result.code, 0, result.errors)
         return result.output.split(separator: "\n", omittingEmptySubsequences: false)
             .map { $0.replacing(#/\s+$/#, with: "") }.joined(separator: "\n").trimmingCharacters(in: .newlines)

@@ -74,7 +74,7 @@ enum Documents {
 }
 
 /// Runs a program to its end, or ends it after `limit` seconds.
-func run(
+func runProgram(
     _ program: String, _ arguments: [String], in folder: URL = Documents.root, environment: [String: String] = [:],
     limit: Double = 120
 ) throws -> (code: Int32, output: String, errors: String) {

@@ -16,7 +16,7 @@ final class LibraryExampleTests: XCTestCase {
         let data = try givenData()
         let output = FileManager.default.temporaryDirectory.appendingPathComponent("\(UUID().uuidString).h5").path
         defer { try? FileManager.default.removeItem(atPath: output) }
-        let result = try run(
+        let result = try runProgram(
             built("graft-example"),
             [
                 data.appendingPathComponent("weights/cifar10-resnet-pytorch/resnet20-12fca82f.th").path,
