@@ -23,6 +23,8 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
     /// - Throws: `ArchiveError` or `DatasetError` naming the file where it is not HDF5, damaged, or where
     ///   the two data sets do not fit each other.
     public init(at path: String, classNames given: [String]? = nil) throws {
+        // libhdf5 itself crashes on some damaged files: let a child process look first.
+        try IsolatedReader.check(path)
         let file = try HDF5File(reading: path)
         images = try file.root.dataset("images")
         let labelData = try file.root.dataset("labels")
