@@ -98,7 +98,7 @@ let package = Package(
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(
-            name: "TrainingTests", dependencies: ["Training", "Datasets", "Models", "Layers", "Tensors"],
+            name: "TrainingTests", dependencies: ["Training", "Archives", "Datasets", "Models", "Layers", "Tensors"],
             exclude: ["Reference"]),
         .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Datasets", "Archives", "Tensors"]),
         .executableTarget(
@@ -107,7 +107,7 @@ let package = Package(
         .testTarget(
             name: "ClusterTests",
             dependencies: ["Archives", "Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
-        .testTarget(name: "CLITests", dependencies: []),
+        .testTarget(name: "CLITests", dependencies: ["Archives", "Models", "Layers", "Tensors"]),
         .testTarget(name: "DocsTests", dependencies: ["Recipes", "Archives", "graft", "graft-example"]),
     ],
     swiftLanguageModes: [.v5]

@@ -74,10 +74,17 @@ public enum LoadError: GraftError, Equatable {
         path: String, architecture: String, missing: [String], unexpected: [String], misshapen: [Misshapen],
         onlyHead: Bool)
 
+    /// Weights that are not numbers: an earlier training diverged, or the file is damaged. `names` as the file has
+    /// them.
+    case notFinite(path: String, names: [String])
+
     public var exitCode: ExitCode { .data }
 
     public var description: String {
         switch self {
+        case .notFinite(let path, let names):
+            let shown = names.prefix(8).joined(separator: ", ") + (names.count > 8 ? ", …" : "")
+            return "\(path): holds NaN or infinity in \(shown); take weights from before the training diverged"
         case .unrecognised(let path, let names):
             let examples = names.joined(separator: ", ")
             return "\(path): names and shapes of its tensors (\(examples), …) are those of no known network; "

@@ -57,6 +57,8 @@ public enum WeightLoader {
         }
         matching.sortOutRest()
         try matching.throwIfUnfit(path: path)
+        let notFinite = matching.taken.map(\.tensor.stored).filter { !$0.isFinite }.map(\.name)
+        guard notFinite.isEmpty else { throw LoadError.notFinite(path: path, names: notFinite) }
         for (path, tensor) in matching.taken {
             if let parameter = network.store[path] {
                 parameter.value = Tensor(tensor.scalars, shape: parameter.shape)

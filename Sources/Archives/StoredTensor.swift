@@ -98,6 +98,19 @@ extension StoredTensor {
         }
     }
 
+    /// Whether no value is NaN or infinite.
+    public var isFinite: Bool {
+        guard elementType == .float32 else { return scalars.allSatisfy(\.isFinite) }
+        return bytes.withUnsafeBytes { bytes in
+            // All bits of the exponent are set in what is not a number; one branch at the end, not one per value.
+            var worst: UInt32 = 0
+            for i in 0..<count {
+                worst = max(worst, bytes.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self) & 0x7f80_0000)
+            }
+            return worst != 0x7f80_0000
+        }
+    }
+
     /// The values as `Int64`; floating-point values are cut off towards zero, and 0 where they are not finite.
     public var integers: [Int64] {
         switch elementType {

@@ -32,7 +32,6 @@ public final class TrainingRun {
     private let start = Date()
 
     private var coordinator: Coordinator?
-    private var network: Network?
     private var lastStep: StepReport?
 
     public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
@@ -54,12 +53,13 @@ public final class TrainingRun {
     public func run() throws -> ExitCode {
         let description = try prepare()
         let recipe = try Recipe(yaml: description.recipe, file: description.recipePath)
+        if let threads = recipe.run.threads { Threads.count = threads }
         let network = try buildNetwork(description, recipe)
-        self.network = network
         let data = try openData(description, recipe)
         let optimizers = try receiveOptimizers(description, recipe, network)
         if let coordinator {
             report(.began(try RunOverview(coordinator, worldSize: collectives.worldSize)))
+            report(.note(Self.machine))
             for note in coordinator.notes { report(.note(note)) }
         }
         ComputationHook.set { [collectives] in collectives.progress() }
@@ -73,12 +73,19 @@ public final class TrainingRun {
         return outcome == .finished ? .done : .stopped
     }
 
+    /// What computes: a wrong choice of kernels costs a factor of five, so a log must show it.
+    private static var machine: String {
+        let blas = OpenBLAS.description
+        return "\(Threads.count) thread\(Threads.count == 1 ? "" : "s") per rank, OpenBLAS kernels \(blas.kernel)"
+    }
+
     // MARK: Before training
 
     private func prepare() throws -> RunDescription {
         var failure: Error?
         var description: RunDescription?
-        if collectives.rank == 0 {
+        do { try OpenBLAS.open() } catch { failure = error }
+        if collectives.rank == 0, failure == nil {
             do {
                 let coordinator = try Coordinator(options, worldSize: collectives.worldSize)
                 try coordinator.openDirectory()

@@ -36,9 +36,12 @@ public func batchNormalization(
     let inverse = variance.map { 1 / ($0 + Double(epsilon)).squareRoot() }
     let output = planes.apply(scale, shift, mean, inverse, residual, activation)
     let kept = output.detached
-    let recorded = output.recorded("batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? [])) {
+    let recorded = output.recorded(
+        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), canSquareSamples: true
+    ) {
         gradient in
         if Tape.isRecording {
+            guard (collectives?.worldSize ?? 1) == 1 else { throw SynchronisedSecondDerivative() }
             return differentiableBackward(
                 gradient, x: x, scale: scale, output: kept, epsilon: epsilon, activation, hasResidual: residual != nil)
         }
@@ -71,7 +74,9 @@ public func batchNormalization(
     let inverse = variance.scalars.map { 1 / (Double($0) + Double(epsilon)).squareRoot() }
     let output = planes.apply(scale, shift, mean, inverse, residual, activation)
     let kept = output.detached
-    return output.recorded("batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? [])) { gradient in
+    return output.recorded(
+        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), canSquareSamples: true
+    ) { gradient in
         if Tape.isRecording {
             let channels = [1, scale.count, 1, 1]
             let (centre, slope) = (planes.tensor(mean).reshaped(channels), planes.tensor(inverse).reshaped(channels))
@@ -84,6 +89,14 @@ public func batchNormalization(
         return try planes.backward(
             gradient, output: kept, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual), batch: nil)
+    }
+}
+
+/// Second derivatives were asked for through batch norm that is synchronised over ranks.
+public struct SynchronisedSecondDerivative: GraftError {
+    public var exitCode: ExitCode { .usage }
+    public var description: String {
+        "batch-norm: synchronised has no second derivatives over several ranks; use batch-norm: frozen"
     }
 }
 
@@ -165,10 +178,28 @@ private struct NormalizationPlanes {
         }
     }
 
-    /// Sums two quantities per channel over planes, in double precision and in the order of the samples.
+    /// Two quantities summed over the positions of each sample and channel, in double precision.
+    private struct SampleSums {
+        /// First quantity, then second: samples × channels (padding included).
+        var values: [Double]
+        let samples, width: Int
+
+        /// The sums over samples, in their order.
+        func totals(of power: (Double) -> Double = { $0 }) -> (first: [Double], second: [Double]) {
+            func total(from start: Int) -> [Double] {
+                var sum = [Double](repeating: 0, count: width)
+                for sample in 0..<samples {
+                    for c in 0..<width { sum[c] += power(values[start + sample * width + c]) }
+                }
+                return sum
+            }
+            return (total(from: 0), total(from: samples * width))
+        }
+    }
+
     private func sums(
         _ body: (_ plane: Int, _ block: Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>) -> Void
-    ) -> ([Double], [Double]) {
+    ) -> SampleSums {
         let count = samples * blocks * inner
         var partial = [Double](repeating: 0, count: 2 * count)
         partial.withUnsafeMutableBufferPointer { partial in
@@ -179,14 +210,7 @@ private struct NormalizationPlanes {
                 body(plane, block, first + plane * inner, first + count + plane * inner)
             }
         }
-        var (a, b) = ([Double](repeating: 0, count: blocks * inner), [Double](repeating: 0, count: blocks * inner))
-        for sample in 0..<samples {
-            for c in 0..<blocks * inner {
-                a[c] += partial[sample * blocks * inner + c]
-                b[c] += partial[count + sample * blocks * inner + c]
-            }
-        }
-        return (a, b)
+        return SampleSums(values: partial, samples: samples, width: blocks * inner)
     }
 
     /// Mean and variance per channel. Sums are taken about a value near the mean, so that little cancels.
@@ -200,7 +224,7 @@ private struct NormalizationPlanes {
                 graft_norm_sums(
                     x.storage.floats + plane * planeSize, spatial, inner, first + block * inner, sum, square)
             }
-        }
+        }.totals()
         var count = samples * spatial
         let n = Double(max(1, count))
         var mean = (0..<blocks * inner).map { Double(shift[$0]) + sum[$0] / n }
@@ -277,9 +301,16 @@ private struct NormalizationPlanes {
         var shiftGradient: Tensor?
         var (sum, product) = ([Double](), [Double]())
         if wants.parameters || batch != nil || masked != nil {
-            (sum, product) = gradientSums(dy, output, masked, mean, activation)
-            scaleGradient = tensor((0..<channels).map { product[$0] * inverse[$0] })
-            shiftGradient = tensor(sum)
+            let sums = gradientSums(dy, output, masked, mean, activation)
+            (sum, product) = sums.totals()
+            if Tape.squaresSamples {
+                let squares = sums.totals { $0 * $0 }
+                scaleGradient = tensor((0..<channels).map { squares.second[$0] * inverse[$0] * inverse[$0] })
+                shiftGradient = tensor(squares.first)
+            } else {
+                scaleGradient = tensor((0..<channels).map { product[$0] * inverse[$0] })
+                shiftGradient = tensor(sum)
+            }
         }
         var inputGradient: Tensor?
         if wants.input {
@@ -302,7 +333,7 @@ private struct NormalizationPlanes {
 
     private func gradientSums(
         _ dy: Tensor, _ output: Tensor, _ masked: Tensor?, _ mean: [Double], _ activation: Activation
-    ) -> ([Double], [Double]) {
+    ) -> SampleSums {
         let centre = padded { mean[$0] }
         return centre.withUnsafeBufferPointer { centre in
             nonisolated(unsafe) let centre = centre

@@ -38,12 +38,19 @@ public func convolution2D(
     guard input.shape[0] > 0 else { return emptyConvolution(input, weight, bias, geometry) }
     let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil)
     let output = plan.forward(input, weight, bias)
-    return output.recorded("convolution", from: [input, weight] + (bias.map { [$0] } ?? [])) { gradient in
+    let inputs = [input, weight] + (bias.map { [$0] } ?? [])
+    return output.recorded("convolution", from: inputs, canSquareSamples: true) { gradient in
         let inputGradient =
             input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
         var weightGradient: Tensor?
         var biasGradient: Tensor?
-        if weight.requiresGradient, bias?.requiresGradient == true, !Tape.isRecording {
+        if Tape.squaresSamples {
+            if weight.requiresGradient { weightGradient = squaredWeightGradient(input, gradient, geometry) }
+            if bias?.requiresGradient == true {
+                let sums = gradient.sum(axes: [2, 3])
+                biasGradient = (sums * sums).sum(axes: [0])
+            }
+        } else if weight.requiresGradient, bias?.requiresGradient == true, !Tape.isRecording {
             (weightGradient, biasGradient) = plan.parameterGradients(input, gradient)
         } else {
             if weight.requiresGradient {
@@ -55,13 +62,28 @@ public func convolution2D(
     }
 }
 
+/// Σ over samples of the square of one sample's weight gradient.
+private func squaredWeightGradient(
+    _ input: Tensor, _ gradient: Tensor, _ geometry: ConvolutionGeometry
+) -> Tensor {
+    var sum = Tensor.zeros(geometry.weight)
+    for sample in 0..<input.shape[0] {
+        let one = convolutionWeightGradient(
+            input.detached.sliced(axis: 0, sample..<sample + 1), gradient.sliced(axis: 0, sample..<sample + 1),
+            geometry.ofOneSample)
+        sum = sum + one * one
+    }
+    return sum
+}
+
 private func emptyConvolution(
     _ input: Tensor, _ weight: Tensor, _ bias: Tensor?, _ geometry: ConvolutionGeometry
 ) -> Tensor {
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
-    return Tensor.zeros(geometry.output).recorded("convolution of nothing", from: inputs) { _ in
-        inputs.map { Tensor.zeros($0.shape) }
-    }
+    return Tensor.zeros(geometry.output)
+        .recorded("convolution of nothing", from: inputs, canSquareSamples: true) { _ in
+            inputs.map { Tensor.zeros($0.shape) }
+        }
 }
 
 /// The gradient of a convolution's input: a transposed convolution of the output's gradient.
@@ -121,6 +143,12 @@ struct ConvolutionGeometry: Hashable {
         (dilationY, dilationX) = dilation
         self.padding = padding
         self.groups = groups
+    }
+
+    var ofOneSample: ConvolutionGeometry {
+        ConvolutionGeometry(
+            input: [1] + input.dropFirst(), weight: weight, stride: (strideY, strideX), padding: padding,
+            dilation: (dilationY, dilationX), groups: groups)
     }
 
     func convolve(_ input: Tensor, _ weight: Tensor) -> Tensor {

@@ -45,8 +45,15 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
         weight.requiresGradient ? rows : nil, rows.requiresGradient ? weight : nil
     )
     let wantsBias = bias?.requiresGradient ?? false
+    let samples = x.rank > 1 ? x.shape[0] : 1
     let result = affine(rows, weight, bias)
-        .recorded("linear", from: [rows, weight] + (bias.map { [$0] } ?? [])) { gradient in
+        .recorded("linear", from: [rows, weight] + (bias.map { [$0] } ?? []), canSquareSamples: true) { gradient in
+            if Tape.squaresSamples {
+                let squares = keptRows.map { squaredWeightGradient($0, gradient, samples: samples) }
+                let gradients = [keptWeight.map { matmul(gradient, $0) }, squares]
+                return bias == nil
+                    ? gradients : gradients + [wantsBias ? squaredSums(gradient, samples: samples) : nil]
+            }
             let gradients = [
                 keptWeight.map { matmul(gradient, $0) },
                 keptRows.map { matmul(gradient, $0, transposeA: true) },
@@ -54,6 +61,27 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
             return bias == nil ? gradients : gradients + [wantsBias ? gradient.sum(axes: [0]) : nil]
         }
     return result.reshaped(x.shape.dropLast() + [outputs])
+}
+
+/// Σ over samples of (gradientᵀ · rows)², elementwise; the rows of a sample lie together.
+private func squaredWeightGradient(_ rows: Tensor, _ gradient: Tensor, samples: Int) -> Tensor {
+    let parts = samples == 0 ? 0 : rows.shape[0] / samples
+    // The outer product of one row: its square is the outer product of squares.
+    if parts == 1 { return matmul(gradient * gradient, rows * rows, transposeA: true) }
+    var sum = Tensor.zeros([gradient.shape[1], rows.shape[1]])
+    for sample in 0..<samples {
+        let range = sample * parts..<(sample + 1) * parts
+        let one = matmul(gradient.sliced(axis: 0, range), rows.sliced(axis: 0, range), transposeA: true)
+        sum = sum + one * one
+    }
+    return sum
+}
+
+/// Σ over samples of (the sum of a sample's rows)², per column.
+private func squaredSums(_ gradient: Tensor, samples: Int) -> Tensor {
+    let width = gradient.shape[1]
+    let sums = gradient.reshaped([samples, samples == 0 ? 0 : gradient.shape[0] / samples, width]).sum(axes: [1])
+    return (sums * sums).sum(axes: [0])
 }
 
 /// x · weightᵀ with the bias written to the rows first, for the product to be added to.

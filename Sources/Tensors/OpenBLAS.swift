@@ -1,5 +1,6 @@
 import COpenBLAS
 import CKernels
+import Collectives
 import Foundation
 import Logging
 
@@ -21,7 +22,12 @@ public enum OpenBLAS {
     }
 
     /// The library in use; opens it on first use.
-    public static var description: Description { loaded.description }
+    public static var description: Description { library.description }
+
+    /// Opens the library, so that a missing one is an error before anything is computed.
+    ///
+    /// - Throws: `OpenBLASMissing`.
+    public static func open() throws { _ = try loaded.get() }
 
     fileprivate typealias SGEMM = @convention(c) (
         CBLAS_ORDER, CBLAS_TRANSPOSE, CBLAS_TRANSPOSE, blasint, blasint, blasint, Float,
@@ -34,7 +40,14 @@ public enum OpenBLAS {
         let description: Description
     }
 
-    private static let loaded: Library = load()
+    private static let loaded = Result { try load() }
+
+    private static var library: Library {
+        switch loaded {
+        case .success(let library): library
+        case .failure(let error): preconditionFailure("\(error)")
+        }
+    }
 
     /// The OpenMP build first: the plain name leads to the pthread build where both are installed.
     private static let candidates = [
@@ -43,7 +56,7 @@ public enum OpenBLAS {
         "libopenblas.so.0",
     ]
 
-    private static func load() -> Library {
+    private static func load() throws -> Library {
         if let core = String(validatingCString: graft_openblas_core()), !core.isEmpty {
             setenv("OPENBLAS_CORETYPE", core, 0)  // 0: what the user has set stays
         }
@@ -52,10 +65,7 @@ public enum OpenBLAS {
                 dlopen(name, RTLD_NOW | RTLD_LOCAL).map { (name, $0) }
             }).first,
             let sgemm = dlsym(handle, "cblas_sgemm")
-        else {
-            fatalError(
-                "OpenBLAS cannot be opened. Install it with: sudo apt-get install libopenblas-openmp-dev libopenblas-dev")
-        }
+        else { throw OpenBLASMissing(reason: dlerror().map { String(cString: $0) } ?? "") }
         let description = Description(
             kernel: corename(handle), usesOpenMP: parallelism(handle) == 2, library: name)
         var log = Logger(label: "graft.tensors")
@@ -88,9 +98,19 @@ public enum OpenBLAS {
         alpha: Float = 1, beta: Float = 0
     ) {
         guard m > 0, n > 0 else { return }
-        loaded.sgemm(
+        library.sgemm(
             CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
             blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, transposeA ? m : k)), b,
             blasint(max(1, transposeB ? k : n)), beta, c, blasint(max(1, n)))
+    }
+}
+
+/// libopenblas is not on this machine, or cannot be used.
+public struct OpenBLASMissing: GraftError {
+    let reason: String
+    public var exitCode: ExitCode { .usage }
+    public var description: String {
+        "OpenBLAS cannot be opened (\(reason)). "
+            + "Install it with: sudo apt-get install libopenblas-openmp-dev libopenblas-dev"
     }
 }

@@ -36,6 +36,16 @@ public protocol GradientSink: AnyObject {
     func gradientReady(_ gradient: Gradient, for variable: VariableID) throws
 }
 
+/// What backward gives for the parameters of a layer.
+public enum ParameterGradient: Sendable {
+    /// The gradient: the sum of what each sample contributes.
+    case sum
+    /// The sum over samples of the square of what each contributes. Of a loss that is the *sum* over samples of
+    /// log p(label | sample), this is the number of samples times the diagonal of the empirical Fisher
+    /// information (Kirkpatrick et al. 2017, arXiv:1612.00796).
+    case sumOfSquares
+}
+
 /// Computes the gradients of an operation's inputs from that of its output; nil where none is wanted.
 typealias Backward = (Tensor) throws -> [Tensor?]
 
@@ -45,6 +55,8 @@ final class TapeNode {
     /// Rises with every node: an operation's inputs always have lower numbers.
     let sequence: UInt64
     let variable: VariableID?
+    /// Whether backward looks at `Tape.squaresSamples` for its parameters.
+    let canSquareSamples: Bool
     private(set) var inputs: [TapeNode?]
     private(set) var backward: Backward?
 
@@ -54,12 +66,16 @@ final class TapeNode {
     var rows: Gradient?
     var pendingConsumers = 0
 
-    init(name: StaticString, inputs: [TapeNode?], backward: Backward?, isLeaf: Bool = false) {
+    init(
+        name: StaticString, inputs: [TapeNode?], backward: Backward?, isLeaf: Bool = false,
+        canSquareSamples: Bool = false
+    ) {
         self.name = name
         sequence = Tape.nextSequence()
         variable = isLeaf ? VariableID(number: sequence) : nil
         self.inputs = inputs
         self.backward = backward
+        self.canSquareSamples = canSquareSamples
     }
 
     static func leaf() -> TapeNode { TapeNode(name: "variable", inputs: [], backward: nil, isLeaf: true) }
@@ -99,6 +115,8 @@ final class TapeNode {
 /// The record of operations, made as they run, that backward walks in reverse.
 enum Tape {
     @TaskLocal static var isRecording = true
+    /// Whether the backward pass under way was asked for `ParameterGradient.sumOfSquares`.
+    @TaskLocal static var squaresSamples = false
     private nonisolated(unsafe) static var sequence: UInt64 = 0
 
     /// Only the thread that trains records, so a plain counter does.
@@ -121,15 +139,22 @@ extension Tensor {
     ///   - seed: what the gradient starts from; ones of this tensor's shape by default.
     ///   - createGraph: also records the backward pass, so that gradients can be differentiated again
     ///     (through matrix products, convolutions, ReLU, pooling, softmax and batch norm).
+    ///   - parameters: what is wanted for the weights and biases of `linear`, `convolution2D` and
+    ///     `batchNormalization`. Squares exist for these only, and for a parameter used once.
     /// - Throws: what the sink or a synchronised batch norm throws.
     public func backward(
-        into sink: GradientSink, seed: Tensor? = nil, keepGraph: Bool = false, createGraph: Bool = false
+        into sink: GradientSink, seed: Tensor? = nil, keepGraph: Bool = false, createGraph: Bool = false,
+        parameters: ParameterGradient = .sum
     ) throws {
         precondition(count == 1 || seed != nil, "backward: a loss has one element, this has the shape \(shape)")
+        precondition(
+            !createGraph || parameters == .sum, "backward: squares of samples' gradients cannot be differentiated")
         guard let node else { return }
         try Tape.$isRecording.withValue(createGraph) {
-            try BackwardPass(keepGraph: keepGraph || createGraph)
-                .run(from: node, seed: seed ?? .ones(shape), into: sink)
+            try Tape.$squaresSamples.withValue(parameters == .sumOfSquares) {
+                try BackwardPass(keepGraph: keepGraph || createGraph)
+                    .run(from: node, seed: seed ?? .ones(shape), into: sink)
+            }
         }
     }
 }
@@ -188,7 +213,12 @@ private struct BackwardPass {
         if !keepGraph { node.release() }
         for (index, input) in inputs.enumerated() {
             guard let input else { continue }
-            if let contribution = contributions?[index] { input.accumulate(contribution) }
+            if let contribution = contributions?[index] {
+                precondition(
+                    !Tape.squaresSamples || input.variable == nil || node.canSquareSamples && input.gradient == nil,
+                    "backward: no squares of samples' gradients for a variable of \(node.name), or one used twice")
+                input.accumulate(contribution)
+            }
             input.pendingConsumers -= 1
             if input.pendingConsumers == 0 { ready.insert(input) }
         }

@@ -141,9 +141,14 @@ extension Tensor {
     }
 
     /// Attaches the operation that made this tensor, if any of its inputs wants a gradient.
-    func recorded(_ name: StaticString, from inputs: [Tensor], backward: @escaping Backward) -> Tensor {
+    ///
+    /// - Parameter canSquareSamples: whether `backward` looks at `Tape.squaresSamples` for its parameters.
+    func recorded(
+        _ name: StaticString, from inputs: [Tensor], canSquareSamples: Bool = false, backward: @escaping Backward
+    ) -> Tensor {
         guard Tape.isRecording, inputs.contains(where: { $0.node != nil }) else { return self }
-        let node = TapeNode(name: name, inputs: inputs.map(\.node), backward: backward)
+        let node = TapeNode(
+            name: name, inputs: inputs.map(\.node), backward: backward, canSquareSamples: canSquareSamples)
         return Tensor(shape: shape, storage: storage, layout: layout, node: node)
     }
 }

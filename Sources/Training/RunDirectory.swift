@@ -58,7 +58,7 @@ public final class RunDirectory {
         if log == nil {
             let file = "\(path)/log.jsonl"
             if !FileManager.default.fileExists(atPath: file) {
-                FileManager.default.createFile(atPath: file, contents: nil)
+                _ = FileManager.default.createFile(atPath: file, contents: nil)
             }
             log = FileHandle(forWritingAtPath: file)
             _ = try? log?.seekToEnd()

@@ -85,6 +85,7 @@ struct BenchStep: ParsableCommand {
     func run() throws {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
+        try OpenBLAS.open()
         let architecture = try Architecture(named: architecture, variant: variant)
         let pixels = size ?? architecture.inputSize
         let shape = [batch, architecture.inputChannels, pixels, pixels]
@@ -189,18 +190,12 @@ private final class StepTrainer {
 
     init(_ network: Network) throws {
         self.network = network
-        let parameters = network.store.parameters
         synchronizer = GradientSynchronizer(
-            plan: BucketPlan(
-                trainable: parameters.map { PlannedParameter(variable: $0.id, count: $0.count, path: $0.path) }),
-            collectives: SingleProcess())
+            plan: BucketPlan(learning: network.store.parameters, statisticsCount: 0), collectives: SingleProcess())
         optimizer = try Optimizer(
-            configuration: OptimizerConfiguration(
+            OptimizerConfiguration(
                 rule: .sgd, learningRate: 0.01, momentum: 0.9, usesNesterov: false, beta1: 0.9, beta2: 0.999,
-                epsilon: 1e-8, weightDecay: 1e-4, decaysNormalization: true, groups: []),
-            parameters: parameters.map {
-                OptimizedParameter(path: $0.path, count: $0.count, isBiasOrNormalization: $0.role != .weight)
-            })
+                epsilon: 1e-8, weightDecay: 1e-4, decaysNormalization: true, groups: []), network: network)
     }
 
     func step(_ images: Tensor, _ labels: Tensor) throws {
@@ -211,10 +206,7 @@ private final class StepTrainer {
         optimizer.beginStep()
         for parameter in network.store.parameters {
             guard let gradient = gradients[parameter.id] else { continue }
-            parameter.update { values in
-                optimizer.update(
-                    parameter.path, values: values, gradient: UnsafeBufferPointer(gradient), learningRate: 0.01)
-            }
+            optimizer.update(parameter, gradient: UnsafeBufferPointer(gradient), learningRate: 0.01)
         }
     }
 }

@@ -4,6 +4,7 @@ import Collectives
 import Datasets
 import Foundation
 import Models
+import Tensors
 
 /// Which weights a command uses, and what they are where the file does not say.
 struct WeightOptions: ParsableArguments {
@@ -30,6 +31,7 @@ struct TrainedNetwork {
 
     /// - Throws: `ArchiveError`, `LoadError`, `ModelError`, and `CommandError.classNamesDoNotFit`.
     init(_ options: WeightOptions) throws {
+        try OpenBLAS.open()
         path = options.weights
         let file = try WeightFile.read(path, widening: true)
         network = try WeightLoader.network(

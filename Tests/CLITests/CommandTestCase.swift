@@ -29,6 +29,10 @@ class CommandTestCase: XCTestCase {
 
     /// Runs `graft` in the test's folder, for at most `limit` seconds.
     func graft(_ arguments: String..., limit: Double = 120) throws -> Outcome {
+        try graft(arguments, limit: limit)
+    }
+
+    func graft(_ arguments: [String], limit: Double = 120) throws -> Outcome {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: Self.command)
         process.arguments = arguments

@@ -1,4 +1,6 @@
+import Archives
 import Foundation
+import Tensors
 import XCTest
 
 /// The commands on published weights and real images.
@@ -161,6 +163,16 @@ final class RealFileTests: CommandTestCase {
         XCTAssertEqual(tensors.map { $0["name"] as? String }, ["logits"])
         XCTAssertEqual(tensors.first?["shape"] as? [Int], [16, 10])
         XCTAssertEqual(tensors.first?["element_type"] as? String, "float32")
+
+        let file = try WeightFile.read("\(folder)/w.h5")
+        let network = try WeightLoader.network(from: file, path: "w.h5").network
+        let images = try XCTUnwrap(file.tensors.first { $0.name == "conv1.weight" })
+        let expected = try network(Tensor(images.scalars, shape: images.shape)).scalars
+        let logits = try HDF5File(reading: "\(folder)/logits.h5").root.dataset("logits").read(as: .float32)
+        let written = logits.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        XCTAssertEqual(written.count, expected.count)
+        let largest = expected.map(abs).max() ?? 0
+        for (a, b) in zip(written, expected) { XCTAssertEqual(a, b, accuracy: 1e-5 * largest) }
     }
 
     // MARK: bench

@@ -69,7 +69,7 @@ final class Launch {
 
     private func file(_ name: String) throws -> FileHandle {
         let url = folder.appendingPathComponent(name)
-        FileManager.default.createFile(atPath: url.path, contents: nil)
+        _ = FileManager.default.createFile(atPath: url.path, contents: nil)
         return try FileHandle(forWritingTo: url)
     }
 

@@ -191,7 +191,48 @@ final class TrainingRunTests: XCTestCase {
             XCTAssertEqual(repaired.code, 3)
         }
 
+        // At one rank the sums are in another order, and nothing else is different.
         assertDone(try train("alone", more: ["--resume", "auto"]))
+        let (two, one) = (try weights("whole"), try weights("alone"))
+        XCTAssertEqual(Set(two.keys), Set(one.keys))
+        for (name, values) in two {
+            let other = try XCTUnwrap(one[name])
+            let largest = values.map(abs).max() ?? 0
+            let difference = zip(values, other).map { abs($0 - $1) }.max() ?? 0
+            XCTAssertLessThanOrEqual(difference, 1e-4 * largest, name)
+        }
+    }
+
+    /// TERM, to a single process and to the launcher of several: saved, code 6, and resumed to the same bits.
+    func testTermSavesAndStops() throws {
+        for ranks in [1, 2] {
+            assertDone(try train("whole\(ranks)", ranks: ranks))
+            let name = "stopped\(ranks)"
+            let command = arguments(name, [], [])
+            let job = try Launch(
+                ranks == 1 ? command : ["/bin/bash", Launch.launcher, "-np", "\(ranks)"] + command,
+                environment: ["OMP_NUM_THREADS": "1"])
+            for _ in 0..<2000 where checkpoints(name).isEmpty { usleep(5_000) }
+            job.send(SIGTERM)
+            let stopped = job.finish(limit: 120)
+            XCTAssertEqual(stopped.code, 6, stopped.errors + stopped.output)
+            assertDone(try train(name, ranks: ranks, more: ["--resume", "auto"]))
+            XCTAssertEqual(try weights("whole\(ranks)"), try weights(name))
+        }
+    }
+
+    /// After a lost rank `launch/mpirun --restarts` goes on from the newest checkpoint, to the same bits.
+    func testARestartedJobIsExact() throws {
+        assertDone(try train("whole", ranks: 2))
+        let job = try Launch(
+            ["/bin/bash", Launch.launcher, "--restarts", "1", "-np", "2"] + arguments("killed", [], []),
+            environment: ["OMP_NUM_THREADS": "1"])
+        for _ in 0..<2000 where checkpoints("killed").isEmpty { usleep(5_000) }
+        _ = try Launch(["/usr/bin/pkill", "-9", "-n", "-f", "^\(Self.graft) train \(folder)"]).finish()
+        let outcome = job.finish(limit: 120)
+        assertDone(outcome)
+        XCTAssertTrue(outcome.errors.contains("starting again (1 of 1)"), outcome.errors)
+        XCTAssertEqual(try weights("whole"), try weights("killed"))
     }
 
     func testAChangedRecipeIsNotResumed() throws {

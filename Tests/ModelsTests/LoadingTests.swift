@@ -57,6 +57,19 @@ final class LoadingTests: XCTestCase {
         XCTAssertFalse(network.store.parameters.contains(where: \.isMaterialized), "a failed load changes nothing")
     }
 
+    func testWeightsThatAreNotNumbersAreRefused() throws {
+        let network = try Architecture(named: "resnet20").network()
+        for (value, name) in [(Float.nan, "bn1.weight"), (.infinity, "layer1.0.bn1.running_var")] {
+            var file = WeightFile(try Architecture(named: "resnet20").network())
+            let index = try XCTUnwrap(file.tensors.firstIndex { $0.name == name })
+            file.tensors[index] = StoredTensor(name: name, shape: [16], scalars: [Float](repeating: 1, count: 15) + [value])
+            XCTAssertThrowsError(try WeightLoader.load(file, into: network, path: "w.h5")) {
+                XCTAssertEqual($0 as? LoadError, .notFinite(path: "w.h5", names: [name]))
+            }
+        }
+        XCTAssertFalse(network.store.parameters.contains(where: \.isMaterialized), "a failed load changes nothing")
+    }
+
     func testHeadNewSwapsTheClassifierOnly() throws {
         let source = try Architecture(named: "resnet20").network(seed: 1)
         let (network, report) = try WeightLoader.network(

@@ -87,3 +87,45 @@ final class OrderRecorder: GradientSink {
         try onReport()
     }
 }
+
+/// Sums over samples of squared gradients, against walking back from one sample at a time.
+final class SampleSquaresTests: XCTestCase {
+    private let images = randomTensor([5, 4, 6, 5], seed: 1)
+    private let labels = Tensor(indices: [0, 2, 1, 2, 0], shape: [5])
+
+    /// Convolutions (plain, grouped), frozen batch norm, and linear layers on rows and on sequences of rows.
+    private func loss(_ parameters: [Tensor], _ images: Tensor, _ labels: Tensor) -> Tensor {
+        let p = parameters
+        var x = convolution2D(images, weight: p[0], bias: p[1], stride: (2, 1), padding: SpatialPadding(1))
+        x = batchNormalization(
+            x, scale: p[2], shift: p[3], mean: .full([20], 0.1), variance: .full([20], 0.5), epsilon: 1e-3,
+            activation: .relu)
+        x = convolution2D(x, weight: p[4], groups: 20)
+        let sequence = linear(x.reshaped([x.shape[0], 4, -1]), weight: p[5], bias: p[6])
+        let logits = linear(sequence.mean(axes: [1]), weight: p[7], bias: p[8])
+        return crossEntropy(logits, labels: labels)
+    }
+
+    func testAgainstOneSampleAtATime() throws {
+        let shapes = [[20, 4, 3, 3], [20], [20], [20], [20, 1, 2, 2], [7, 40], [7], [3, 7], [3]]
+        let parameters = shapes.enumerated().map { Tensor.variable(randomTensor($1, seed: UInt64(40 + $0))) }
+        let collector = GradientCollector()
+        try loss(parameters, images, labels).backward(into: collector, parameters: .sumOfSquares)
+
+        var expected = shapes.map { [Double](repeating: 0, count: $0.reduce(1, *)) }
+        for sample in 0..<5 {
+            let one = try gradient(
+                of: loss(
+                    parameters, images.sliced(axis: 0, sample..<sample + 1),
+                    Tensor(indices: [labels.indices[sample]], shape: [1])), wrt: parameters)
+            for (i, g) in one.enumerated() {
+                for (j, value) in g.scalars.enumerated() { expected[i][j] += Double(value) * Double(value) }
+            }
+        }
+        for (i, parameter) in parameters.enumerated() {
+            let found = try XCTUnwrap(collector.gradients[XCTUnwrap(parameter.variableID)]).tensor
+            XCTAssertEqual(found.shape, shapes[i])
+            assertClose(found.scalars.map(Double.init), expected[i], 1e-5, "parameter \(i)")
+        }
+    }
+}

@@ -65,11 +65,12 @@ public final class CheckpointStore {
         }
     }
 
-    /// What went wrong with a checkpoint that has been finished in the meantime, without waiting.
+    /// What went wrong with a checkpoint that has been finished in the meantime, without waiting; the same each
+    /// time, until `wait` or `save` throws it.
     public func failureSoFar() -> Error? {
         guard writer != nil, done.wait(timeout: .now()) == .success else { return nil }
-        writer = nil
-        defer { failure = nil }
+        // For whoever waits next.
+        done.signal()
         return failure
     }
 

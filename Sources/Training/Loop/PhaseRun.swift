@@ -19,15 +19,16 @@ final class PhaseRun {
     }
 
     /// Slots that travel with the statistics in every exchange, each averaged over ranks.
-    private enum Slot: Int, CaseIterable { case samples, loss, correct, stop, failure, save }
+    private enum Slot: Int, CaseIterable { case samples, loss, correct, stop, failure, save, validate }
 
     private let phase: Phase
     private unowned let loop: TrainingLoop
     private let turns: [ReadyTurn]
     private let stepsPerEpoch: Int
     private let totalSteps: Int
-    private let clock = Clock()
+    private var pace = Pace()
     private var lastSave = Date()
+    private var lastValidation = Date()
     private var exchangeSeconds = 0.0
 
     init(_ phase: Phase, of loop: TrainingLoop) throws {
@@ -86,13 +87,14 @@ final class PhaseRun {
         }
         while loop.progress.step < totalSteps {
             if streams.contains(where: { $0.end == loop.progress.step }) { streams = try openStreams() }
+            let begin = DispatchTime.now().uptimeNanoseconds
             let figures = try step(streams)
+            pace.add(samples: figures.figures.samples, nanoseconds: DispatchTime.now().uptimeNanoseconds - begin)
             let isEpochEnd = loop.progress.step % stepsPerEpoch == 0 || loop.progress.step == totalSteps
             reportStep(figures, streams, isEpochEnd)
-            var isBest = false
-            if isEpochEnd || isDue(loop.settings.validateEvery, false) {
-                isBest = try endEpochOrValidate(isEpochEnd)
-            }
+            let validation = try validateIfDue(figures)
+            if isEpochEnd { endEpoch(validation?.summary) }
+            let isBest = validation?.isBest ?? false
             if figures.asksToStop {
                 try save(isBest)
                 return .stopped
@@ -163,7 +165,6 @@ final class PhaseRun {
         loop.progress.step += 1
         loop.progress.totalSteps += 1
         loop.progress.epochFigures.add(figures)
-        clock.count(samples: figures.samples)
     }
 
     // MARK: Data
@@ -235,7 +236,9 @@ final class PhaseRun {
         var figures: TrainingFigures
         var asksToStop: Bool
         var hasFailure: Bool
+        /// By rank 0's clock, where the recipe counts in minutes.
         var saveIsDue: Bool
+        var validationIsDue: Bool
     }
 
     private func sumOverRanks(_ values: [Double]) throws -> [Double] {
@@ -259,7 +262,8 @@ final class PhaseRun {
         let slots: [Slot: Double] = [
             .samples: local.samples, .loss: local.lossSum, .correct: local.correct,
             .stop: loop.environment.isAskedToStop() ? 1 : 0, .failure: loop.environment.failure() == nil ? 0 : 1,
-            .save: isFirst && isDueByClock ? 1 : 0,
+            .save: isFirst && isDueByClock(loop.settings.saveEvery, since: lastSave) ? 1 : 0,
+            .validate: isFirst && isDueByClock(loop.settings.validateEvery, since: lastValidation) ? 1 : 0,
         ]
         for slot in Slot.allCases { room[next + slot.rawValue] = Float(slots[slot] ?? 0) }
     }
@@ -280,7 +284,8 @@ final class PhaseRun {
         return StepFigures(
             figures: TrainingFigures(
                 samples: sum(.samples).rounded(), lossSum: sum(.loss), correct: sum(.correct).rounded()),
-            asksToStop: sum(.stop) > 0.5, hasFailure: sum(.failure) > 0.5, saveIsDue: sum(.save) > 0.5)
+            asksToStop: sum(.stop) > 0.5, hasFailure: sum(.failure) > 0.5, saveIsDue: sum(.save) > 0.5,
+            validationIsDue: sum(.validate) > 0.5)
     }
 
     /// Throws on every rank what is wrong on any.
@@ -304,31 +309,31 @@ final class PhaseRun {
         }
     }
 
-    private var isDueByClock: Bool {
-        guard case .minutes(let minutes) = loop.settings.saveEvery else { return false }
-        return Date().timeIntervalSince(lastSave) >= minutes * 60
+    private func isDueByClock(_ interval: TrainingLoop.Interval, since last: Date) -> Bool {
+        guard case .minutes(let minutes) = interval else { return false }
+        return Date().timeIntervalSince(last) >= minutes * 60
     }
 
-    /// Validates where it is time, closes the epoch where it has ended.
-    /// - Returns: whether this is the best validation so far.
-    private func endEpochOrValidate(_ isEpochEnd: Bool) throws -> Bool {
-        var validation: MetricsSummary?
-        var isBest = false
-        let isLastStep = loop.progress.step == totalSteps
-        if let loader = loop.validation, isDue(loop.settings.validateEvery, false) || isLastStep {
-            let summary = try evaluate(
-                loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
-                threads: loop.settings.dataThreads
-            ).summary
-            validation = summary
-            loop.progress.last = summary
-            isBest = loop.progress.best.map { summary.top1 > $0.top1 } ?? true
-            if isBest {
-                loop.progress.best = summary
-                loop.progress.bestStep = loop.progress.totalSteps
-            }
+    /// Validates where it is time, and after the last step of the phase.
+    private func validateIfDue(_ figures: StepFigures) throws -> (summary: MetricsSummary, isBest: Bool)? {
+        guard let loader = loop.validation,
+            isDue(loop.settings.validateEvery, figures.validationIsDue) || loop.progress.step == totalSteps
+        else { return nil }
+        let summary = try evaluate(
+            loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
+            threads: loop.settings.dataThreads
+        ).summary
+        lastValidation = Date()
+        loop.progress.last = summary
+        let isBest = loop.progress.best.map { summary.top1 > $0.top1 } ?? true
+        if isBest {
+            loop.progress.best = summary
+            loop.progress.bestStep = loop.progress.totalSteps
         }
-        guard isEpochEnd else { return isBest }
+        return (summary, isBest)
+    }
+
+    private func endEpoch(_ validation: MetricsSummary?) {
         let record = EpochRecord(
             phase: phase.name, epoch: (loop.progress.step + stepsPerEpoch - 1) / stepsPerEpoch,
             totalSteps: loop.progress.totalSteps, trainingLoss: loop.progress.epochFigures.loss,
@@ -336,7 +341,6 @@ final class PhaseRun {
         loop.progress.history.append(record)
         loop.progress.epochFigures = TrainingFigures()
         loop.environment.report(.epochEnded(record))
-        return isBest
     }
 
     private func save(_ isBest: Bool) throws {
@@ -349,7 +353,7 @@ final class PhaseRun {
         guard isEpochEnd || progress.totalSteps % max(1, loop.settings.logEvery) == 0 else { return }
         let ready = turns[(progress.step - 1) % turns.count]
         let stepInEpoch = (progress.step - 1) % stepsPerEpoch + 1
-        let rate = clock.samplesPerSecond
+        let rate = pace.samplesPerSecond
         let samplesLeft = Double(totalSteps - progress.step) * Double(phase.streams.first?.batch ?? 0)
         loop.environment.report(
             .step(
@@ -367,27 +371,19 @@ final class PhaseRun {
     }
 }
 
-/// Samples per second since the phase began, the first step (in which everything is prepared) left out
-/// as soon as there is a second.
-private final class Clock {
-    private var start = DispatchTime.now().uptimeNanoseconds
+/// Samples per second of steps, validation and saving not counted; nor the first step, in which everything is
+/// prepared, as soon as there is a second.
+private struct Pace {
     private var samples = 0.0
+    private var seconds = 0.0
     private var steps = 0
 
-    func count(samples more: Double) {
+    mutating func add(samples more: Double, nanoseconds: UInt64) {
         steps += 1
-        if steps == 2 {
-            samples = 0
-            start = lastStep
-        }
+        if steps == 2 { (samples, seconds) = (0, 0) }
         samples += more
-        lastStep = DispatchTime.now().uptimeNanoseconds
+        seconds += Double(nanoseconds) * 1e-9
     }
 
-    private var lastStep = DispatchTime.now().uptimeNanoseconds
-
-    var samplesPerSecond: Double {
-        let seconds = Double(lastStep - start) * 1e-9
-        return seconds > 0 ? samples / seconds : 0
-    }
+    var samplesPerSecond: Double { seconds > 0 ? samples / seconds : 0 }
 }
