@@ -86,6 +86,11 @@ public struct BucketPlan {
     /// Elements of the exchange memory.
     public var elements: Int { statistics.upperBound }
 
+    /// How many elements a plan for parameters of these sizes has.
+    public static func elements(of counts: [Int], statisticsCount: Int) -> Int {
+        counts.reduce(0) { $0 + aligned($1) } + statisticsCount
+    }
+
     /// Bytes that each rank gives to the all-reduce in every step.
     public var bytesPerExchange: Int { elements * Self.elementBytes }
 

@@ -20,7 +20,6 @@ public enum Cluster {
     ///   - patience: seconds after which a wait for other ranks is reported on standard error.
     /// - Throws: `ClusterError` when there is a launcher but MPI does not start.
     public static func join(chunk: Int = 1 << 28, patience: Double = 30) throws -> Collectives {
-        SignalFlag.install()
         guard MPIEnvironment.isLaunched else { return SingleProcess() }
         return try MPICollectives(chunk: chunk, patience: patience)
     }

@@ -17,6 +17,8 @@ final class Coordinator {
     let network: Network
     let training: any ImageDataset
     let validation: (any ImageDataset)?
+    /// What the network's outputs stand for.
+    let classNames: [String]
     let preprocessing: Preprocessing
     /// What became of every tensor of the weight file; nil without one.
     let loadReport: LoadReport?
@@ -39,15 +41,16 @@ final class Coordinator {
         if let output = options.output { recipe.run.output = output }
         self.recipe = recipe
         plan = recipe.plan()
-        training = try recipe.data.openTraining()
-        validation = try recipe.data.openValidation(classNames: training.classNames)
+        let images = try recipe.data.openTraining()
         let file = try recipe.model.weights.map { try WeightFile.read($0) }
-        (network, loadReport) = try Self.network(recipe, file, training)
+        (network, loadReport) = try Self.network(recipe, file, images)
+        classNames = try Self.classNames(recipe, file, images, outputs: network.architecture.classes)
+        (training, validation) = try recipe.data.open(classNames: classNames, weights: recipe.model.weights ?? "")
         preprocessing = recipe.data.preprocessing(
             file?.metadata.preprocessing ?? network.architecture.preprocessing)
         var metadata = WeightMetadata()
         metadata.preprocessing = preprocessing
-        metadata.classNames = training.classNames
+        metadata.classNames = classNames
         metadata.license = file?.metadata.license
         metadata.provenance = "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"
         self.metadata = metadata
@@ -72,6 +75,20 @@ final class Coordinator {
         return (network, report)
     }
 
+    /// What the outputs stand for: the classes of the data for a new head; for one that is kept, those that the file
+    /// names, which the data may have only some of.
+    private static func classNames(
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, outputs: Int
+    ) throws -> [String] {
+        let own = training.classNames
+        guard recipe.model.head == .keep, let file, let path = recipe.model.weights else { return own }
+        if let names = file.metadata.classNames, names.count == outputs { return names }
+        guard own.count == outputs else {
+            throw RunError.classesWithoutNames(source: training.source, classes: own.count, weights: path, outputs: outputs)
+        }
+        return own
+    }
+
     private static func fingerprints(
         _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, _ validation: (any ImageDataset)?
     ) throws -> RunFingerprints {
@@ -82,10 +99,6 @@ final class Coordinator {
     }
 
     private func check(worldSize: Int) throws {
-        let classes = network.architecture.classes
-        guard training.classNames.count <= classes else {
-            throw TrainingError.labelOutOfRange(label: training.classNames.count - 1, classes: classes)
-        }
         if let validation, validation.classNames != training.classNames {
             throw RunError.classesDiffer(
                 training: training.classNames, validation: validation.classNames, source: validation.source)
@@ -146,7 +159,7 @@ final class Coordinator {
             recipe: recipe.yaml, recipePath: options.recipePath, architecture: network.architecture.name,
             variant: network.architecture.variant, classes: network.architecture.classes,
             inputChannels: network.architecture.inputChannels, preprocessing: preprocessing,
-            fingerprints: fingerprints, trainingFingerprint: try training.fingerprint(),
+            classNames: classNames, fingerprints: fingerprints, trainingFingerprint: try training.fingerprint(),
             validationFingerprint: try validation?.fingerprint(), progress: resumed?.progress ?? RunProgress(),
             optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])
     }
@@ -154,9 +167,14 @@ final class Coordinator {
     // MARK: Saving
 
     /// Copies the state and starts writing it.
+    ///
+    /// - Throws: `TrainingError.divergedWeights`: what is not a number must not become the newest checkpoint.
     func save(_ progress: RunProgress, _ optimizers: [OptimizerState], isBest: Bool) throws {
+        let weights = weights()
+        let broken = weights.weights.tensors.filter { !$0.isFinite }.map(\.name)
+        guard broken.isEmpty else { throw TrainingError.divergedWeights(names: broken, step: progress.totalSteps) }
         let checkpoint = try Checkpoint(
-            weights: weights(), progress: progress, fingerprints: fingerprints, optimizers: optimizers,
+            weights: weights, progress: progress, fingerprints: fingerprints, optimizers: optimizers,
             recipe: recipe.yaml)
         try checkpoints?.save(checkpoint.archive, step: progress.totalSteps, isBest: isBest)
     }
@@ -168,6 +186,8 @@ final class Coordinator {
 /// What can be wrong between the parts of a run.
 public enum RunError: GraftError, Equatable {
     case classesDiffer(training: [String], validation: [String], source: String)
+    /// A head that is kept, whose outputs the file does not name, and another number of classes in the data.
+    case classesWithoutNames(source: String, classes: Int, weights: String, outputs: Int)
     /// A rank sees other data than the coordinator.
     case dataDiffers(rank: Int, source: String)
 
@@ -178,6 +198,9 @@ public enum RunError: GraftError, Equatable {
         case .classesDiffer(let training, let validation, let source):
             return "\(source): the validation data has the classes \(validation.joined(separator: ", ")), the training "
                 + "data \(training.joined(separator: ", ")); give data.classes or folders with the same classes"
+        case .classesWithoutNames(let source, let classes, let weights, let outputs):
+            return "\(source): has \(classes) classes, and \(weights) has \(outputs) outputs that it does not name, so "
+                + "nothing says which is which; train with model.head: new"
         case .dataDiffers(let rank, let source):
             return "\(source): rank \(rank) sees other files than rank 0; use a shared file system, or "
                 + "data.sharding: scatter"

@@ -85,7 +85,7 @@ public final class MPICollectives: Collectives {
         try forEachChunk(of: values.count) { offset, count in
             try requests.add("MPI_Iallreduce") {
                 MPI_Iallreduce(
-                    graft_MPI_IN_PLACE(), values.baseAddress! + offset, count, graft_MPI_FLOAT(),
+                    graft_MPI_IN_PLACE(), values.baseAddress.map { $0 + offset }, count, graft_MPI_FLOAT(),
                     graft_MPI_SUM(), gradients, $0)
             }
         }
@@ -113,7 +113,7 @@ public final class MPICollectives: Collectives {
         let requests = MPIRequests()
         try forEachChunk(of: bytes.count) { offset, count in
             try requests.add("MPI_Ibcast") {
-                MPI_Ibcast(bytes.baseAddress! + offset, count, graft_MPI_BYTE(), CInt(root), control, $0)
+                MPI_Ibcast(bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(root), control, $0)
             }
         }
         try finish(requests) { "broadcast of \(bytes.count) bytes from rank \(root)" }
@@ -154,7 +154,7 @@ public final class MPICollectives: Collectives {
             try forEachChunk(of: bytes.count) { offset, count in
                 try requests.add("MPI_Isend") {
                     MPI_Isend(
-                        bytes.baseAddress! + offset, count, graft_MPI_BYTE(), CInt(receiver), CInt(tag), control,
+                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(receiver), CInt(tag), control,
                         $0)
                 }
             }
@@ -182,7 +182,7 @@ public final class MPICollectives: Collectives {
             try forEachChunk(of: bytes.count) { offset, count in
                 try requests.add("MPI_Irecv") {
                     MPI_Irecv(
-                        bytes.baseAddress! + offset, count, graft_MPI_BYTE(), CInt(sender), CInt(tag), control, $0)
+                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(sender), CInt(tag), control, $0)
                 }
             }
             try finishAlone(requests) { "\(bytes.count) bytes from rank \(sender)" }
@@ -234,7 +234,7 @@ public final class MPICollectives: Collectives {
         try forEachChunk(of: count) { offset, length in
             try requests.add("MPI_Iallreduce") {
                 MPI_Iallreduce(
-                    graft_MPI_IN_PLACE(), bytes.baseAddress! + offset * stride, length, type, graft_MPI_SUM(),
+                    graft_MPI_IN_PLACE(), bytes.baseAddress.map { $0 + offset * stride }, length, type, graft_MPI_SUM(),
                     control, $0)
             }
         }

@@ -43,6 +43,8 @@ struct RunDescription: Codable {
     var classes: Int
     var inputChannels: Int
     var preprocessing: Preprocessing
+    /// What the network's outputs stand for.
+    var classNames: [String]
     var fingerprints: RunFingerprints
     var trainingFingerprint: String
     var validationFingerprint: String?

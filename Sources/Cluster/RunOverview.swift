@@ -54,27 +54,22 @@ public struct RunOverview: Codable, Sendable {
     private static func phase(_ phase: Phase, _ coordinator: Coordinator, worldSize: Int) throws -> PhaseOverview {
         let store = coordinator.network.store
         let batch = phase.streams.first?.batch ?? 0
-        let perRank = (batch + worldSize - 1) / worldSize
+        let parts = phase.turns.map(\.accumulate).min() ?? 1
+        // What is in memory at one time: a part of this rank's share.
+        let perPart = (batch + worldSize * parts - 1) / (worldSize * parts)
         var trainable = 0
         var exchanged = 0
         var state = 0
         for turn in phase.turns {
-            let resolved = try turn.trainable.resolve(for: coordinator.network)
-            let learning = Set(resolved.trainable)
-            let count = store.parameters.filter { learning.contains($0.path) }.reduce(0) { $0 + $1.count }
-            let moving = phase.batchNorm == .frozen
-                ? 0
-                : store.buffers.filter { buffer in
-                    buffer.isAveragedOverRanks
-                        && !resolved.frozenBatchNormPrefixes.contains { buffer.path.hasPrefix($0 + ".") }
-                }.reduce(0) { $0 + $1.count }
+            let (learning, _, numbers) = try turn.exchanged(in: coordinator.network, phase)
+            let count = learning.reduce(0) { $0 + $1.count }
             trainable = max(trainable, count)
-            exchanged = max(exchanged, count + moving)
+            exchanged = max(exchanged, BucketPlan.elements(of: learning.map(\.count), statisticsCount: numbers))
             state += count * turn.optimizer.stateBuffers
         }
         let size = coordinator.preprocessing.inputSize
         let activations = try coordinator.network.shapes(
-            for: [perRank, coordinator.network.architecture.inputChannels, size, size]
+            for: [perPart, coordinator.network.architecture.inputChannels, size, size]
         ).outputCount
         // Parameters twice: their own layout and the one a convolution wants.
         let values = 2 * store.parameterCount + state + exchanged + activations
@@ -135,6 +130,8 @@ extension Coordinator {
                     imagesPerSecond: step.imagesPerSecond))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
+        case .filesSkipped(let source, let messages):
+            directory?.append(SkippedLine(source: source, count: messages.count, messages: messages))
         }
     }
 
@@ -162,6 +159,21 @@ extension Coordinator {
         let step: Int
         let loss, meanLoss, accuracy, learningRate, imagesPerSecond: Double
     }
+
+    private struct SkippedLine: Encodable {
+        var event = "skipped"
+        let source: String
+        let count: Int
+        let messages: [String]
+    }
+
+    private struct NoteLine: Encodable {
+        var event = "note"
+        let text: String
+    }
+
+    /// Writes a remark to `log.jsonl`.
+    func log(note: String) { directory?.append(NoteLine(text: note)) }
 
     private struct EpochLine: Encodable {
         var event = "epoch"

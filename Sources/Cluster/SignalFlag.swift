@@ -7,18 +7,19 @@ import Glibc
 /// SIGUSR1 asks every process to save and stop. SIGTERM asks a process that stands alone, or one that
 /// `srun` started. Under `mpirun` it is left as it is: after a lost rank Open MPI sends it to the
 /// survivors, who would wait in a dead all-reduce; `launch/mpirun` turns a SIGTERM sent to itself into
-/// SIGUSR1 for all ranks.
+/// SIGUSR1 for all ranks. SIGINT (Ctrl-C) asks a process that stands alone; the second one ends it.
 ///
-/// Signals reach ranks at different moments. So a training loop sums `SignalFlag.vote` over ranks, as
-/// one more number of the small vector it sums in every step, and stops where the sum is not zero.
+/// Signals reach ranks at different moments. So the training loop sums the flags over ranks with the gradients of
+/// every step, and stops where the sum is not zero.
 public enum SignalFlag {
-    /// Starts listening. Called by `Cluster.join`; again does nothing.
+    /// Starts listening; until then signals do what they always do. Again does nothing.
     public static func install() {
         guard !isInstalled else { return }
         isInstalled = true
         raisedSignal = 0
         listen(to: SIGUSR1)
         if MPIEnvironment.value("OMPI_COMM_WORLD_SIZE") == nil { listen(to: SIGTERM) }
+        if !MPIEnvironment.isLaunched { listen(to: SIGINT, once: true) }
     }
 
     /// Whether this process has been asked to stop. Local: ranks may differ for some steps.
@@ -39,11 +40,11 @@ public enum SignalFlag {
     /// Takes the request back, for a program that goes on with something else.
     public static func reset() { raisedSignal = 0 }
 
-    private static func listen(to signal: Int32) {
+    private static func listen(to signal: Int32, once: Bool = false) {
         var action = sigaction()
         action.__sigaction_handler.sa_handler = { raisedSignal = $0 }
         // System calls go on where they were: no read or write needs to know about the signal.
-        action.sa_flags = SA_RESTART
+        action.sa_flags = SA_RESTART | (once ? CInt(bitPattern: UInt32(SA_RESETHAND)) : 0)
         sigaction(signal, &action, nil)
     }
 }

@@ -51,6 +51,7 @@ public final class TrainingRun {
     /// - Returns: `.done`, or `.stopped` where a signal asked to stop and the state was saved.
     /// - Throws: a `GraftError`; after an agreement the same on all ranks.
     public func run() throws -> ExitCode {
+        SignalFlag.install()
         let description = try prepare()
         let recipe = try Recipe(yaml: description.recipe, file: description.recipePath)
         if let threads = recipe.run.threads { Threads.count = threads }
@@ -59,8 +60,10 @@ public final class TrainingRun {
         let optimizers = try receiveOptimizers(description, recipe, network)
         if let coordinator {
             report(.began(try RunOverview(coordinator, worldSize: collectives.worldSize)))
-            report(.note(Self.machine))
-            for note in coordinator.notes { report(.note(note)) }
+            for note in [Self.machine] + coordinator.notes {
+                coordinator.log(note: note)
+                report(.note(note))
+            }
         }
         ComputationHook.set { [collectives] in collectives.progress() }
         defer { ComputationHook.set(nil) }
@@ -164,8 +167,8 @@ public final class TrainingRun {
                 let samples = ReceivedSamples()
                 (training, received) = (samples, samples)
             } else {
-                training = try recipe.data.openTraining()
-                validation = try recipe.data.openValidation(classNames: training.classNames)
+                (training, validation) = try recipe.data.open(
+                    classNames: description.classNames, weights: recipe.model.weights ?? "")
                 guard try training.fingerprint() == description.trainingFingerprint,
                     try validation?.fingerprint() == description.validationFingerprint
                 else { throw RunError.dataDiffers(rank: collectives.rank, source: training.source) }

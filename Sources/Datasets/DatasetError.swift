@@ -15,6 +15,10 @@ public enum DatasetError: GraftError, Equatable {
     case noClasses(path: String)
     case oneClassOnly(path: String, className: String)
     case emptyClass(path: String, className: String)
+    /// A class of the data that the weights have no output for.
+    case classNotInWeights(name: String, nearest: [String], source: String, weights: String)
+    /// Outputs without names, and more classes in the data than there are.
+    case tooManyClasses(source: String, classes: Int, weights: String, outputs: Int)
     case unknownClass(name: String, nearest: [String], source: String)
     case duplicateClass(name: String)
     case tooFewInClass(className: String, asked: Int, available: Int, key: String)
@@ -53,6 +57,13 @@ public enum DatasetError: GraftError, Equatable {
 extension DatasetError {
     public var description: String {
         switch self {
+        case .classNotInWeights(let name, let nearest, let source, let weights):
+            let hint = nearest.first.map { " (did you mean '\($0)'?)" } ?? ""
+            return "\(source): class '\(name)' is none of those of \(weights)\(hint); "
+                + "take the classes it knows (--classes, data.classes), or train with model.head: new"
+        case .tooManyClasses(let source, let classes, let weights, let outputs):
+            return "\(source): has \(classes) classes, and \(weights) has outputs for \(outputs); "
+                + "take fewer classes (--classes, data.classes), or train with model.head: new"
         case .unreadable(let path, let reason):
             return "\(path): cannot be read (\(reason))"
         case .unwritable(let path, let reason):

@@ -103,6 +103,8 @@ public struct BatchNorm2D {
 
     /// running ← (1 − momentum) running + momentum batch.
     private func follow(_ moments: BatchMoments) {
+        // A rank may have no samples of a small last batch.
+        guard moments.count > 0 else { return }
         let n = Float(moments.count)
         let correction = rule.usesUnbiasedVariance && moments.count > 1 ? n / (n - 1) : 1
         Self.move(runningMean, towards: moments.mean, by: rule.momentum, correction: 1)

@@ -26,6 +26,22 @@ extension Recipe.Data {
 
     private var trainSplit: DatasetSplit { train.split ?? .train }
 
+    /// Opens training and validation images under the labels of a network.
+    ///
+    /// - Parameters:
+    ///   - classNames: what the network's outputs stand for.
+    ///   - weights: what to call the network's weights in errors.
+    public func open(
+        classNames: [String], weights: String
+    ) throws -> (training: any ImageDataset, validation: (any ImageDataset)?) {
+        let training = try openTraining()
+        let validation = try openValidation(classNames: training.classNames)
+        func relabelled(_ images: any ImageDataset) throws -> any ImageDataset {
+            try images.relabelled(for: classNames, outputs: classNames.count, weights: weights)
+        }
+        return (try relabelled(training), try validation.map(relabelled))
+    }
+
     /// What the images are turned into: what the weights were trained on, with the recipe's overrides.
     ///
     /// Where only the size is given, the part that the centre crop keeps stays the same.

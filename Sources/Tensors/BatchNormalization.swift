@@ -37,7 +37,7 @@ public func batchNormalization(
     let output = planes.apply(scale, shift, mean, inverse, residual, activation)
     let kept = output.detached
     let recorded = output.recorded(
-        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), canSquareSamples: true
+        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), squaredInputs: 1..<3
     ) {
         gradient in
         if Tape.isRecording {
@@ -75,7 +75,7 @@ public func batchNormalization(
     let output = planes.apply(scale, shift, mean, inverse, residual, activation)
     let kept = output.detached
     return output.recorded(
-        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), canSquareSamples: true
+        "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), squaredInputs: 1..<3
     ) { gradient in
         if Tape.isRecording {
             let channels = [1, scale.count, 1, 1]

@@ -39,7 +39,7 @@ public func convolution2D(
     let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil)
     let output = plan.forward(input, weight, bias)
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
-    return output.recorded("convolution", from: inputs, canSquareSamples: true) { gradient in
+    return output.recorded("convolution", from: inputs, squaredInputs: 1..<3) { gradient in
         let inputGradient =
             input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
         var weightGradient: Tensor?
@@ -81,7 +81,7 @@ private func emptyConvolution(
 ) -> Tensor {
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
     return Tensor.zeros(geometry.output)
-        .recorded("convolution of nothing", from: inputs, canSquareSamples: true) { _ in
+        .recorded("convolution of nothing", from: inputs, squaredInputs: 1..<3) { _ in
             inputs.map { Tensor.zeros($0.shape) }
         }
 }
@@ -196,12 +196,12 @@ private final class ConvolutionPlan {
         self.biasLayout = biasLayout
         var operation = dnnl_convolution_desc_t()
         Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
-            OneDNN.check(
+            let status = withUnsafePointer(to: biasLayout.descriptor) { bias in
                 dnnl_dilated_convolution_forward_desc_init(
-                    &operation, dnnl_forward_training, dnnl_convolution_direct, source, weight,
-                    usesBias ? withUnsafePointer(to: &biasLayout.descriptor) { $0 } : nil, output, strides,
-                    dilates, before, after),
-                "dnnl_dilated_convolution_forward_desc_init")
+                    &operation, dnnl_forward_training, dnnl_convolution_direct, source, weight, usesBias ? bias : nil,
+                    output, strides, dilates, before, after)
+            }
+            OneDNN.check(status, "dnnl_dilated_convolution_forward_desc_init")
         }
         guard let primitive = Primitive(operation: &operation) else {
             preconditionFailure("oneDNN has no convolution for \(geometry)")
@@ -293,12 +293,12 @@ private final class ConvolutionPlan {
     private lazy var weightGradientPrimitive: BackwardPrimitive = {
         var operation = dnnl_convolution_desc_t()
         Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
-            OneDNN.check(
+            let status = withUnsafePointer(to: biasLayout.descriptor) { bias in
                 dnnl_dilated_convolution_backward_weights_desc_init(
-                    &operation, dnnl_convolution_direct, source, weight,
-                    usesBias ? withUnsafePointer(to: &biasLayout.descriptor) { $0 } : nil, output, strides,
-                    dilates, before, after),
-                "dnnl_dilated_convolution_backward_weights_desc_init")
+                    &operation, dnnl_convolution_direct, source, weight, usesBias ? bias : nil, output, strides,
+                    dilates, before, after)
+            }
+            OneDNN.check(status, "dnnl_dilated_convolution_backward_weights_desc_init")
         }
         guard let primitive = Primitive(operation: &operation, hint: forwardPrimitive) else {
             preconditionFailure("oneDNN has no weight gradient of the convolution \(geometry)")

@@ -100,6 +100,7 @@ private struct ElementPlaces {
 extension TapeNode {
     /// Adds gradients of rows of this leaf to those it has.
     func accumulate(rows indices: Tensor, _ values: Tensor, shape: [Int]) {
+        precondition(!Tape.squaresSamples, "backward: no squares of samples' gradients for the rows of a table")
         guard case .rows(let earlier, let earlierValues, _) = rows else {
             rows = .rows(indices: indices, values: values, shape: shape)
             return

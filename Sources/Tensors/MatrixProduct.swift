@@ -47,7 +47,7 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
     let wantsBias = bias?.requiresGradient ?? false
     let samples = x.rank > 1 ? x.shape[0] : 1
     let result = affine(rows, weight, bias)
-        .recorded("linear", from: [rows, weight] + (bias.map { [$0] } ?? []), canSquareSamples: true) { gradient in
+        .recorded("linear", from: [rows, weight] + (bias.map { [$0] } ?? []), squaredInputs: 1..<3) { gradient in
             if Tape.squaresSamples {
                 let squares = keptRows.map { squaredWeightGradient($0, gradient, samples: samples) }
                 let gradients = [keptWeight.map { matmul(gradient, $0) }, squares]

@@ -55,8 +55,8 @@ final class TapeNode {
     /// Rises with every node: an operation's inputs always have lower numbers.
     let sequence: UInt64
     let variable: VariableID?
-    /// Whether backward looks at `Tape.squaresSamples` for its parameters.
-    let canSquareSamples: Bool
+    /// The inputs for which backward looks at `Tape.squaresSamples`.
+    let squaredInputs: Range<Int>
     private(set) var inputs: [TapeNode?]
     private(set) var backward: Backward?
 
@@ -68,14 +68,14 @@ final class TapeNode {
 
     init(
         name: StaticString, inputs: [TapeNode?], backward: Backward?, isLeaf: Bool = false,
-        canSquareSamples: Bool = false
+        squaredInputs: Range<Int> = 0..<0
     ) {
         self.name = name
         sequence = Tape.nextSequence()
         variable = isLeaf ? VariableID(number: sequence) : nil
         self.inputs = inputs
         self.backward = backward
-        self.canSquareSamples = canSquareSamples
+        self.squaredInputs = squaredInputs
     }
 
     static func leaf() -> TapeNode { TapeNode(name: "variable", inputs: [], backward: nil, isLeaf: true) }
@@ -215,7 +215,8 @@ private struct BackwardPass {
             guard let input else { continue }
             if let contribution = contributions?[index] {
                 precondition(
-                    !Tape.squaresSamples || input.variable == nil || node.canSquareSamples && input.gradient == nil,
+                    !Tape.squaresSamples || input.variable == nil
+                        || node.squaredInputs.contains(index) && input.gradient == nil,
                     "backward: no squares of samples' gradients for a variable of \(node.name), or one used twice")
                 input.accumulate(contribution)
             }

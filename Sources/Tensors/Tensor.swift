@@ -142,13 +142,13 @@ extension Tensor {
 
     /// Attaches the operation that made this tensor, if any of its inputs wants a gradient.
     ///
-    /// - Parameter canSquareSamples: whether `backward` looks at `Tape.squaresSamples` for its parameters.
+    /// - Parameter squaredInputs: the inputs for which `backward` looks at `Tape.squaresSamples`.
     func recorded(
-        _ name: StaticString, from inputs: [Tensor], canSquareSamples: Bool = false, backward: @escaping Backward
+        _ name: StaticString, from inputs: [Tensor], squaredInputs: Range<Int> = 0..<0, backward: @escaping Backward
     ) -> Tensor {
         guard Tape.isRecording, inputs.contains(where: { $0.node != nil }) else { return self }
         let node = TapeNode(
-            name: name, inputs: inputs.map(\.node), backward: backward, canSquareSamples: canSquareSamples)
+            name: name, inputs: inputs.map(\.node), backward: backward, squaredInputs: squaredInputs)
         return Tensor(shape: shape, storage: storage, layout: layout, node: node)
     }
 }

@@ -22,6 +22,27 @@ extension TrainableSet {
     }
 }
 
+extension Turn {
+    /// The parameters that learn in this turn, and the running statistics that it moves: what ranks exchange in
+    /// every step, and how many numbers there are beside the gradients: the statistics and the loop's own.
+    ///
+    /// - Throws: `TrainingError`, as `TrainableSet.resolve`.
+    public func exchanged(
+        in network: Network, _ phase: Phase
+    ) throws -> (learning: [Parameter], statistics: [Buffer], numbers: Int) {
+        let resolved = try trainable.resolve(for: network)
+        let names = Set(resolved.trainable)
+        let statistics = network.store.buffers.filter { buffer in
+            phase.batchNorm != .frozen && buffer.isAveragedOverRanks
+                && !resolved.frozenBatchNormPrefixes.contains { buffer.path.hasPrefix($0 + ".") }
+        }
+        return (
+            network.store.parameters.filter { names.contains($0.path) }, statistics,
+            statistics.reduce(0) { $0 + $1.count } + PhaseRun.figureCount
+        )
+    }
+}
+
 extension Optimizer {
     /// An optimizer over what learns in a network, its `TrainableSet` applied.
     ///

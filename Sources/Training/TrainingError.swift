@@ -16,6 +16,10 @@ public enum TrainingError: GraftError, Equatable {
     case labelOutOfRange(label: Int, classes: Int)
     /// The loss is not a finite number.
     case divergedLoss(value: Double, phase: String, step: Int)
+    /// The loss of an evaluation is not a finite number.
+    case notFiniteLoss(value: Double, source: String)
+    /// Weights that are not finite numbers, about to be saved.
+    case divergedWeights(names: [String], step: Int)
     /// The norm of the gradient is not a finite number.
     case divergedGradient(phase: String, step: Int)
 
@@ -23,7 +27,7 @@ public enum TrainingError: GraftError, Equatable {
         switch self {
         case .patternWithoutMatch, .nothingLearns, .groupWithoutTrainable: .usage
         case .optimizerStateMismatch, .missingField, .labelOutOfRange: .data
-        case .divergedLoss, .divergedGradient: .numerical
+        case .divergedLoss, .divergedGradient, .notFiniteLoss, .divergedWeights: .numerical
         }
     }
 }
@@ -51,6 +55,12 @@ extension TrainingError: CustomStringConvertible {
         case .divergedLoss(let value, let phase, let step):
             return "phase '\(phase)', step \(step): the loss is \(value); lower the learning rate, "
                 + "lengthen the warm-up or set clip-norm"
+        case .notFiniteLoss(let value, let source):
+            return "\(source): the loss on it is \(value): the network overflows; take weights from before training "
+                + "diverged, or train again with a lower learning rate or clip-norm"
+        case .divergedWeights(let names, let step):
+            return "step \(step): \(names.prefix(3).joined(separator: ", ")) (of \(names.count)) would be saved with NaN "
+                + "or infinity; lower the learning rate, lengthen the warm-up or set clip-norm"
         case .divergedGradient(let phase, let step):
             return "phase '\(phase)', step \(step): the gradient is not a finite number; lower the "
                 + "learning rate, lengthen the warm-up or set clip-norm"

@@ -8,10 +8,6 @@ enum CommandError: GraftError, Equatable {
     case unknownSuffix(path: String)
     /// Weights whose list of class names is not as long as the network has outputs.
     case classNamesDoNotFit(path: String, names: Int, outputs: Int)
-    /// A class of the data that the weights have no output for.
-    case classNotInWeights(name: String, nearest: [String], data: String, weights: String)
-    /// Unnamed outputs, and more classes in the data than there are.
-    case tooManyClasses(data: String, classes: Int, weights: String, outputs: Int)
     /// An HDF5 data set that is not a batch of images for the network.
     case notImages(path: String, actual: String, expected: String)
     /// The same file to read and to write.
@@ -23,7 +19,7 @@ enum CommandError: GraftError, Equatable {
     var exitCode: ExitCode {
         switch self {
         case .unknownCommand, .unknownSuffix, .sameFile: return .usage
-        case .classNamesDoNotFit, .classNotInWeights, .tooManyClasses, .notImages: return .data
+        case .classNamesDoNotFit, .notImages: return .data
         }
     }
 
@@ -36,13 +32,6 @@ enum CommandError: GraftError, Equatable {
             return "\(path): the suffix says what is written: .h5 for Graft HDF5, .safetensors"
         case .classNamesDoNotFit(let path, let names, let outputs):
             return "\(path): names \(names) classes for a network of \(outputs) outputs"
-        case .classNotInWeights(let name, let nearest, let data, let weights):
-            let hint = nearest.first.map { " (did you mean '\($0)'?)" } ?? ""
-            return "\(data): class '\(name)' is none of those of \(weights)\(hint); "
-                + "name the classes to evaluate with --classes"
-        case .tooManyClasses(let data, let classes, let weights, let outputs):
-            return "\(data): has \(classes) classes, and \(weights) has outputs for \(outputs); "
-                + "name the classes to evaluate with --classes"
         case .notImages(let path, let actual, let expected):
             return "\(path): is \(actual), expected \(expected)"
         case .sameFile(let path):

@@ -68,7 +68,8 @@ struct Evaluate: ParsableCommand {
             let (trained, dataset) = try collectives.together { try open() }
             let loader = BatchLoader(dataset: dataset, transform: .evaluation(trained.preprocessing))
             let metrics = try evaluate(
-                trained.network, on: loader, batch: batch, collectives: collectives, threads: plan.threads)
+                trained.network, on: loader, batch: batch, collectives: collectives, threads: plan.threads
+            ).metrics
             if collectives.rank == 0 { try report(metrics, trained, dataset.classNames) }
             return .done
         }

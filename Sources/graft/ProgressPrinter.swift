@@ -28,6 +28,9 @@ final class ProgressPrinter {
                 + "\(Self.bytes(bytes)) per all-reduce")
         case .training(.step(let step)): json ? () : show(step)
         case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
+        case .training(.filesSkipped(let source, let messages)):
+            let shown = messages.prefix(3).joined(separator: "\n  ") + (messages.count > 3 ? "\n  …" : "")
+            json ? () : line("\(source): \(messages.count) broken files left out:\n  \(shown)")
         case .ended(let summary): json ? printJSON(summary) : line(Self.text(summary))
         }
     }

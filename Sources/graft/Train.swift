@@ -2,6 +2,7 @@ import ArgumentParser
 import Cluster
 import Collectives
 import Foundation
+import Recipes
 import Tensors
 import Training
 
@@ -49,12 +50,13 @@ struct Train: ParsableCommand {
 
     func run() throws {
         // Threads are settled before anything computes; this may start the program anew.
-        let plan = ThreadPlan.prepareProcess()
+        let asked = (try? Recipe.load(recipe, overrides: overrides))?.run.threads
+        let plan = ThreadPlan.prepareProcess(requestedThreads: asked)
         let options = RunOptions(
             recipePath: recipe, overrides: overrides, output: output, resume: resumeChoice)
         if dryRun { return try printOverview(options) }
         Cluster.run { collectives in
-            if plan.threads > 0 { Threads.count = plan.threads }
+            Threads.count = plan.threads
             let printer = ProgressPrinter(json: json, isTerminal: MPIEnvironment.outputIsTerminal)
             let run = TrainingRun(options, collectives: collectives) { printer.show($0) }
             return try run.run()

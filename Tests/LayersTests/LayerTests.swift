@@ -67,6 +67,28 @@ final class LayerTests: XCTestCase {
         XCTAssertEqual(try statistics(.pytorch, ForwardContext(isTraining: true, batchNorm: .frozen)), [0, 1, 0])
     }
 
+    /// A rank may have no samples of a small last batch.
+    func testABatchOfNothingMovesNoStatistics() throws {
+        let store = ParameterStore()
+        let norm = BatchNorm2D(Scope(store) / "bn", channels: 3)
+        let output = try norm(.zeros([0, 3, 4, 4]), .training)
+        XCTAssertEqual(output.shape, [0, 3, 4, 4])
+        XCTAssertEqual(store.buffers.map(\.value.scalars), [[0, 0, 0], [1, 1, 1], [0]])
+    }
+
+    /// Ranks and accumulation cut a batch into parts: each sample keeps the mask it has in the whole.
+    func testDropoutOfPartsIsThatOfTheWhole() throws {
+        let layer = Dropout(Scope(ParameterStore()) / "drop", rate: 0.5)
+        func dropped(_ samples: Range<Int>) throws -> [Float] {
+            var context = ForwardContext(isTraining: true, seed: 7, epoch: 2)
+            context.position = 100 + samples.lowerBound
+            return try layer(.ones([samples.count, 7]), context).scalars
+        }
+        let whole = try dropped(0..<9)
+        XCTAssertEqual(try dropped(0..<2) + dropped(2..<7) + dropped(7..<9), whole)
+        XCTAssertGreaterThan(Set((0..<9).map { Array(whole[$0 * 7..<($0 + 1) * 7]) }).count, 6, "masks repeat")
+    }
+
     func testParameterKeepsItsLeaf() {
         let store = ParameterStore()
         let parameter = (Scope(store, seed: 4) / "fc").parameter("weight", shape: [2, 3], role: .weight, initializer: .glorotUniform)

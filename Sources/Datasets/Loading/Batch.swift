@@ -9,19 +9,22 @@ public struct Batch: Sendable {
     public let count: Int
     public let epoch: Int
     public let step: Int
+    /// The position in the epoch of the first sample.
+    public let position: Int
     /// The numbers in the data set of the samples that are here.
     public let indices: [Int]
     /// The messages of broken files that were left out.
     public let skipped: [String]
 
     public init(
-        fields: [String: Tensor], count: Int, epoch: Int = 0, step: Int = 0, indices: [Int] = [],
-        skipped: [String] = []
+        fields: [String: Tensor], count: Int, epoch: Int = 0, step: Int = 0, position: Int = 0,
+        indices: [Int] = [], skipped: [String] = []
     ) {
         self.fields = fields
         self.count = count
         self.epoch = epoch
         self.step = step
+        self.position = position
         self.indices = indices
         self.skipped = skipped
     }
@@ -96,7 +99,8 @@ public struct BatchLoader: Sendable {
                 "images": try stack(samples, indices),
                 "labels": Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count]),
             ],
-            count: indices.count, epoch: request.epoch, step: request.step, indices: indices, skipped: skipped)
+            count: indices.count, epoch: request.epoch, step: request.step, position: request.position,
+            indices: indices, skipped: skipped)
     }
 
     private func stack(_ samples: [FloatImage], _ indices: [Int]) throws -> Tensor {

@@ -5,12 +5,15 @@ public struct BatchRequest: Equatable, Sendable {
     public let epoch: Int
     /// The step within the epoch.
     public let step: Int
+    /// The position in the epoch of the first sample.
+    public let position: Int
     /// The numbers of the samples, in batch order.
     public let indices: [Int]
 
-    public init(epoch: Int, step: Int, indices: [Int]) {
+    public init(epoch: Int, step: Int, position: Int = 0, indices: [Int]) {
         self.epoch = epoch
         self.step = step
+        self.position = position
         self.indices = indices
     }
 }
@@ -56,7 +59,8 @@ public struct Sampler: Sendable {
         let last = stepCount(batch: batch)
         return (min(firstStep, last)..<last).lazy.map { step in
             let slice = Self.slice(positions(step: step, batch: batch), rank: rank, worldSize: worldSize)
-            return BatchRequest(epoch: epoch, step: step, indices: slice.map { order[$0] })
+            return BatchRequest(
+                epoch: epoch, step: step, position: slice.lowerBound, indices: slice.map { order[$0] })
         }
     }
 

@@ -10,13 +10,16 @@ import Tensors
 /// - Parameters:
 ///   - batch: samples per forward pass of one rank.
 ///   - threads: that decode images.
+///   - isAskedToStop: whether to give up; asked on every rank between batches.
 /// - Returns: the sums over all ranks, the same on every rank.
-/// - Throws: what data and network throw, on every rank.
+/// - Throws: what data and network throw, and `TrainingError.notFiniteLoss`, on every rank.
 public func evaluate(
     _ network: Network, on loader: BatchLoader, batch: Int, collectives: Collectives, threads: Int = 1,
-    progress: ((_ done: Int, _ total: Int) -> Void)? = nil
-) throws -> ClassificationMetrics {
+    isAskedToStop: () -> Bool = { false }
+) throws -> Evaluation {
     var metrics = ClassificationMetrics(classes: network.architecture.classes)
+    var skipped: [String] = []
+    var isStopped = false
     var failure: Error?
     let share = Sampler.slice(
         0..<loader.dataset.count, rank: collectives.rank, worldSize: collectives.worldSize)
@@ -27,7 +30,11 @@ public func evaluate(
                     epoch: 0, step: start, indices: Array(start..<min(start + batch, share.upperBound)))
             }
             let prefetcher = Prefetcher(loader, requests: requests, threads: threads)
+            defer { prefetcher.cancel() }
             while let samples = try prefetcher.next() {
+                isStopped = isAskedToStop()
+                if isStopped { break }
+                skipped += samples.skipped
                 guard samples.count > 0 else { continue }
                 try requireLabels(samples.labels.indices, classes: metrics.classes)
                 let logits = try network(samples.images, .inference)
@@ -35,29 +42,47 @@ public func evaluate(
                 try logits.withScalars {
                     try metrics.add(logits: $0, labels: samples.labels.indices, lossSum: Double(loss.scalar))
                 }
-                progress?(metrics.samples, share.count)
             }
         }
     } catch {
         failure = error
     }
     try collectives.agree(failure)
-    return try collectives.merged(metrics)
+    let parts = try collectives.allGather(Evaluation(metrics: metrics, skipped: skipped, isStopped: isStopped))
+    let whole = parts.dropFirst().reduce(into: parts[0]) { $0.merge($1) }
+    if !whole.isStopped, !whole.metrics.lossSum.isFinite {
+        try collectives.agree(
+            TrainingError.notFiniteLoss(value: whole.metrics.summary.loss, source: loader.dataset.source))
+    }
+    return whole
+}
+
+/// What an evaluation came to.
+public struct Evaluation: Codable {
+    public var metrics: ClassificationMetrics
+    /// What was wrong with broken files that were left out.
+    public var skipped: [String]
+    /// Whether it was given up before all samples were counted.
+    public var isStopped: Bool
+
+    public var summary: MetricsSummary { metrics.summary }
+
+    mutating func merge(_ other: Evaluation) {
+        metrics.merge(other.metrics)
+        skipped += other.skipped
+        isStopped = isStopped || other.isStopped
+    }
 }
 
 extension Collectives {
-    /// The sum of every rank's metrics, in rank order, on every rank. Collective.
-    func merged(_ metrics: ClassificationMetrics) throws -> ClassificationMetrics {
-        guard worldSize > 1 else { return metrics }
-        let parts: [ClassificationMetrics] = try allGather(metrics)
-        return parts.dropFirst().reduce(into: parts[0]) { $0.merge($1) }
-    }
-
     /// Every rank's value, in rank order, on every rank. Collective.
     public func allGather<Value: Codable>(_ value: Value) throws -> [Value] {
-        try allGather([UInt8](JSONEncoder().encode(value))).map {
-            try JSONDecoder().decode(Value.self, from: Data($0))
-        }
+        let (encoder, decoder) = (JSONEncoder(), JSONDecoder())
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        decoder.nonConformingFloatDecodingStrategy = .convertFromString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return try allGather([UInt8](encoder.encode(value))).map { try decoder.decode(Value.self, from: Data($0)) }
     }
 }
 

@@ -3,12 +3,12 @@ import Tensors
 /// Where a training step's gradients go while backward runs, and come back summed over ranks.
 ///
 /// The cluster's `GradientSynchronizer` is one. A step is
-/// `beginStep`, then backward passes into it (with `endPass` between them), then `finish`.
+/// `beginStep`, then backward passes into it (with `endPass` between them), then `finishStep`.
 public protocol GradientExchange: GradientSink {
     /// Numbers averaged over ranks along with the gradients: written before the last backward pass, read
-    /// after `finish`.
+    /// after `finishStep`.
     var statistics: UnsafeMutableBufferPointer<Float> { get }
-    /// Seconds the last `finish` waited for the network.
+    /// Seconds the last `finishStep` waited for the network.
     var waitedSeconds: Double { get }
 
     /// Starts a step of `passes` backward passes.

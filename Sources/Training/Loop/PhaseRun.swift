@@ -19,7 +19,10 @@ final class PhaseRun {
     }
 
     /// Slots that travel with the statistics in every exchange, each averaged over ranks.
-    private enum Slot: Int, CaseIterable { case samples, loss, correct, stop, failure, save, validate }
+    private enum Slot: Int, CaseIterable { case samples, loss, correct, skipped, stop, failure, save, validate }
+
+    /// How many numbers travel beside gradients and running statistics.
+    static let figureCount = Slot.allCases.count
 
     private let phase: Phase
     private unowned let loop: TrainingLoop
@@ -30,6 +33,8 @@ final class PhaseRun {
     private var lastSave = Date()
     private var lastValidation = Date()
     private var exchangeSeconds = 0.0
+    /// What was wrong with the files that this rank left out in this epoch.
+    private var skipped: [String] = []
 
     init(_ phase: Phase, of loop: TrainingLoop) throws {
         self.phase = phase
@@ -47,20 +52,12 @@ final class PhaseRun {
     var epochCount: Int { (totalSteps + stepsPerEpoch - 1) / max(1, stepsPerEpoch) }
 
     private static func prepare(_ turn: Turn, _ phase: Phase, _ loop: TrainingLoop) throws -> ReadyTurn {
-        let store = loop.network.store
-        let resolved = try turn.trainable.apply(to: loop.network)
-        let learning = store.parameters.filter(\.isTrainable)
+        try turn.trainable.apply(to: loop.network)
+        let (learning, statistics, numbers) = try turn.exchanged(in: loop.network, phase)
         let optimizer = try Optimizer(turn.optimizer, network: loop.network)
-        let moving = phase.batchNorm == .frozen
-            ? []
-            : store.buffers.filter { buffer in
-                buffer.isAveragedOverRanks
-                    && !resolved.frozenBatchNormPrefixes.contains { buffer.path.hasPrefix($0 + ".") }
-            }
-        let count = moving.reduce(0) { $0 + $1.count } + Slot.allCases.count
         return ReadyTurn(
-            turn: turn, objective: turn.objective.objective(), learning: learning, statistics: moving,
-            optimizer: optimizer, exchange: loop.environment.makeExchange(learning, count))
+            turn: turn, objective: turn.objective.objective(), learning: learning, statistics: statistics,
+            optimizer: optimizer, exchange: loop.environment.makeExchange(learning, numbers))
     }
 
     func restore(_ states: [OptimizerState]) throws {
@@ -85,25 +82,43 @@ final class PhaseRun {
                     parameters: loop.network.store.parameterCount,
                     bytesPerExchange: first.exchange.allGradients.count * 4 + first.exchange.statistics.count * 4))
         }
+        if loop.progress.owesValidation, try finishStep(validates: true) { return .stopped }
         while loop.progress.step < totalSteps {
             if streams.contains(where: { $0.end == loop.progress.step }) { streams = try openStreams() }
             let begin = DispatchTime.now().uptimeNanoseconds
             let figures = try step(streams)
             pace.add(samples: figures.figures.samples, nanoseconds: DispatchTime.now().uptimeNanoseconds - begin)
-            let isEpochEnd = loop.progress.step % stepsPerEpoch == 0 || loop.progress.step == totalSteps
-            reportStep(figures, streams, isEpochEnd)
-            let validation = try validateIfDue(figures)
-            if isEpochEnd { endEpoch(validation?.summary) }
-            let isBest = validation?.isBest ?? false
-            if figures.asksToStop {
-                try save(isBest)
+            reportStep(figures, streams)
+            let validates = isDue(loop.settings.validateEvery, figures.validationIsDue) || isLastStep
+            if try finishStep(validates: validates, saves: figures.saveIsDue, stops: figures.asksToStop) {
                 return .stopped
-            }
-            if isBest || isDue(loop.settings.saveEvery, figures.saveIsDue) || loop.progress.step == totalSteps {
-                try save(isBest)
             }
         }
         return .finished
+    }
+
+    private var isLastStep: Bool { loop.progress.step == totalSteps }
+    private var isEpochEnd: Bool { loop.progress.step % stepsPerEpoch == 0 || isLastStep }
+
+    /// What comes after a step: validation, the end of an epoch, saving.
+    ///
+    /// - Returns: whether to stop; the state is saved then.
+    private func finishStep(validates: Bool, saves: Bool = false, stops: Bool = false) throws -> Bool {
+        var validation: (summary: MetricsSummary, isBest: Bool)?
+        // Stopping takes precedence: a scheduler does not wait for a long validation.
+        loop.progress.owesValidation = validates && stops && loop.validation != nil
+        if validates, !stops, let loader = loop.validation {
+            validation = try validate(on: loader)
+            loop.progress.owesValidation = validation == nil
+        }
+        if loop.progress.owesValidation {
+            try save(false)
+            return true
+        }
+        if isEpochEnd { try endEpoch(validation?.summary) }
+        let isBest = validation?.isBest ?? false
+        if stops || isBest || isDue(loop.settings.saveEvery, saves) || isLastStep { try save(isBest) }
+        return stops
     }
 
     /// One optimizer step: see `TrainingLoop`.
@@ -114,19 +129,26 @@ final class PhaseRun {
         for parameter in loop.network.store.parameters { parameter.isTrainable = learning.contains(parameter.path) }
 
         let batches = try nextBatches(streams)
-        let denominators = try sumOverRanks(ready.objective.denominators(of: batches.mapValues(\.fields)))
-        let context = ForwardContext(
+        let pace = phase.streams.first.flatMap { batches[$0.name] }
+        let ownCount = Double(pace?.count ?? 0)
+        var denominators = try sumOverRanks(
+            ready.objective.denominators(of: batches.mapValues(\.fields)) + [ownCount])
+        let share = ownCount / max(1, denominators.removeLast())
+        var context = ForwardContext(
             isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
-            position: progress.totalSteps, collectives: loop.collectives, batchNorm: phase.batchNorm)
+            collectives: loop.collectives, batchNorm: phase.batchNorm)
 
         let parts = Self.split(batches, into: ready.turn.accumulate)
-        var local = TrainingFigures()
+        let skipped = batches.values.flatMap(\.skipped)
+        self.skipped += skipped
+        var local = TrainingFigures(skipped: Double(skipped.count))
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
+            context.position = phase.streams.first.flatMap { part[$0.name]?.position } ?? 0
             let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try loop.network($0, context) }
             local.add(TrainingFigures(value))
             let isLast = index == parts.count - 1
-            if isLast { writeStatistics(local, to: ready) }
+            if isLast { writeStatistics(local, share: share, to: ready) }
             try value.loss(denominators: denominators).backward(into: ready.exchange)
             if !isLast { ready.exchange.endPass() }
         }
@@ -225,7 +247,8 @@ final class PhaseRun {
                 let range = Sampler.slice(0..<batch.count, rank: part, worldSize: count)
                 return Batch(
                     fields: batch.fields.mapValues { $0.sliced(axis: 0, range) }, count: range.count,
-                    epoch: batch.epoch, step: batch.step, indices: Array(batch.indices[range]))
+                    epoch: batch.epoch, step: batch.step, position: batch.position + range.lowerBound,
+                    indices: Array(batch.indices[range]))
             }
         }
     }
@@ -247,20 +270,23 @@ final class PhaseRun {
         return values
     }
 
-    private func writeStatistics(_ local: TrainingFigures, to ready: ReadyTurn) {
+    /// - Parameter share: this rank's part of the samples. Running statistics are averaged with it as weight, so
+    ///   that a rank with few or no samples of a last batch does not count like the others.
+    private func writeStatistics(_ local: TrainingFigures, share: Double, to ready: ReadyTurn) {
         let room = ready.exchange.statistics
+        let weight = Float(share * Double(loop.collectives.worldSize))
         var next = 0
         for buffer in ready.statistics {
             buffer.value.withScalars { values in
                 for value in values {
-                    room[next] = value
+                    room[next] = value * weight
                     next += 1
                 }
             }
         }
         let isFirst = loop.collectives.rank == 0
         let slots: [Slot: Double] = [
-            .samples: local.samples, .loss: local.lossSum, .correct: local.correct,
+            .samples: local.samples, .loss: local.lossSum, .correct: local.correct, .skipped: local.skipped,
             .stop: loop.environment.isAskedToStop() ? 1 : 0, .failure: loop.environment.failure() == nil ? 0 : 1,
             .save: isFirst && isDueByClock(loop.settings.saveEvery, since: lastSave) ? 1 : 0,
             .validate: isFirst && isDueByClock(loop.settings.validateEvery, since: lastValidation) ? 1 : 0,
@@ -283,7 +309,8 @@ final class PhaseRun {
         func sum(_ slot: Slot) -> Double { Double(room[next + slot.rawValue]) * ranks }
         return StepFigures(
             figures: TrainingFigures(
-                samples: sum(.samples).rounded(), lossSum: sum(.loss), correct: sum(.correct).rounded()),
+                samples: sum(.samples).rounded(), lossSum: sum(.loss), correct: sum(.correct).rounded(),
+                skipped: sum(.skipped).rounded()),
             asksToStop: sum(.stop) > 0.5, hasFailure: sum(.failure) > 0.5, saveIsDue: sum(.save) > 0.5,
             validationIsDue: sum(.validate) > 0.5)
     }
@@ -314,15 +341,14 @@ final class PhaseRun {
         return Date().timeIntervalSince(last) >= minutes * 60
     }
 
-    /// Validates where it is time, and after the last step of the phase.
-    private func validateIfDue(_ figures: StepFigures) throws -> (summary: MetricsSummary, isBest: Bool)? {
-        guard let loader = loop.validation,
-            isDue(loop.settings.validateEvery, figures.validationIsDue) || loop.progress.step == totalSteps
-        else { return nil }
-        let summary = try evaluate(
+    /// - Returns: nil where a signal asks to stop before all samples were seen.
+    private func validate(on loader: BatchLoader) throws -> (summary: MetricsSummary, isBest: Bool)? {
+        let evaluation = try evaluate(
             loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
-            threads: loop.settings.dataThreads
-        ).summary
+            threads: loop.settings.dataThreads, isAskedToStop: loop.environment.isAskedToStop)
+        guard !evaluation.isStopped else { return nil }
+        reportSkipped(evaluation.skipped, of: loader)
+        let summary = evaluation.metrics.summary
         lastValidation = Date()
         loop.progress.last = summary
         let isBest = loop.progress.best.map { summary.top1 > $0.top1 } ?? true
@@ -333,11 +359,22 @@ final class PhaseRun {
         return (summary, isBest)
     }
 
-    private func endEpoch(_ validation: MetricsSummary?) {
+    private func reportSkipped(_ messages: [String], of loader: BatchLoader) {
+        guard !messages.isEmpty else { return }
+        loop.environment.report(.filesSkipped(source: loader.dataset.source, messages: messages))
+    }
+
+    private func endEpoch(_ validation: MetricsSummary?) throws {
+        // The sum is the same on all ranks, so all of them get here.
+        if loop.progress.epochFigures.skipped > 0, let stream = phase.streams.first, let loader = loop.data[stream.dataset] {
+            reportSkipped(try loop.collectives.allGather(skipped).flatMap { $0 }, of: loader)
+            skipped = []
+        }
         let record = EpochRecord(
             phase: phase.name, epoch: (loop.progress.step + stepsPerEpoch - 1) / stepsPerEpoch,
             totalSteps: loop.progress.totalSteps, trainingLoss: loop.progress.epochFigures.loss,
-            trainingAccuracy: loop.progress.epochFigures.accuracy, validation: validation)
+            trainingAccuracy: loop.progress.epochFigures.accuracy,
+            skippedFiles: Int(loop.progress.epochFigures.skipped), validation: validation)
         loop.progress.history.append(record)
         loop.progress.epochFigures = TrainingFigures()
         loop.environment.report(.epochEnded(record))
@@ -348,7 +385,7 @@ final class PhaseRun {
         try loop.environment.save(loop.progress, optimizerStates, isBest)
     }
 
-    private func reportStep(_ figures: StepFigures, _ streams: [OpenStream], _ isEpochEnd: Bool) {
+    private func reportStep(_ figures: StepFigures, _ streams: [OpenStream]) {
         let progress = loop.progress
         guard isEpochEnd || progress.totalSteps % max(1, loop.settings.logEvery) == 0 else { return }
         let ready = turns[(progress.step - 1) % turns.count]

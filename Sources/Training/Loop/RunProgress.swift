@@ -13,6 +13,8 @@ public struct RunProgress: Codable, Equatable, Sendable {
     public var epochOffset = 0
     /// Training figures of the epoch under way.
     public var epochFigures = TrainingFigures()
+    /// A signal stopped the run in the middle of a validation: what is left to do at this step begins with it.
+    public var owesValidation = false
     /// The best validation so far and the step it was made at.
     public var best: MetricsSummary?
     public var bestStep = 0
@@ -31,9 +33,11 @@ public struct TrainingFigures: Codable, Equatable, Sendable {
     public var lossSum: Double
     /// Samples whose class was the first choice.
     public var correct: Double
+    /// Broken files that were left out.
+    public var skipped: Double
 
-    public init(samples: Double = 0, lossSum: Double = 0, correct: Double = 0) {
-        (self.samples, self.lossSum, self.correct) = (samples, lossSum, correct)
+    public init(samples: Double = 0, lossSum: Double = 0, correct: Double = 0, skipped: Double = 0) {
+        (self.samples, self.lossSum, self.correct, self.skipped) = (samples, lossSum, correct, skipped)
     }
 
     public var loss: Double { lossSum / max(1, samples) }
@@ -54,8 +58,8 @@ public struct TrainingFigures: Codable, Equatable, Sendable {
         let classes = logits.shape[1]
         return logits.withScalars { logits in
             labels.indices.filter { row in
-                let own = logits[row * classes + Int(labels[row])]
-                return (0..<classes).allSatisfy { logits[row * classes + $0] <= own }
+                let own = UnsafeBufferPointer(rebasing: logits[row * classes..<(row + 1) * classes])
+                return ClassificationMetrics.place(of: Int(labels[row]), in: own) == 0
             }.count
         }
     }
@@ -64,6 +68,7 @@ public struct TrainingFigures: Codable, Equatable, Sendable {
         samples += other.samples
         lossSum += other.lossSum
         correct += other.correct
+        skipped += other.skipped
     }
 }
 
@@ -75,5 +80,7 @@ public struct EpochRecord: Codable, Equatable, Sendable {
     public var totalSteps: Int
     public var trainingLoss: Double
     public var trainingAccuracy: Double
+    /// Broken files left out of training, where the recipe says `broken-files: skip`.
+    public var skippedFiles: Int
     public var validation: MetricsSummary?
 }

@@ -118,6 +118,8 @@ public enum TrainingEvent {
     case phaseBegan(Phase, learning: Int, parameters: Int, bytesPerExchange: Int)
     case step(StepReport)
     case epochEnded(EpochRecord)
+    /// Broken files that were left out of an epoch or a validation, each with what is wrong.
+    case filesSkipped(source: String, messages: [String])
 }
 
 /// How far a phase is, and how fast.

@@ -41,18 +41,22 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     }
 
     private mutating func add(_ logits: UnsafeBufferPointer<Float>, label: Int) {
-        let own = logits[label]
-        var ahead = 0, best = 0
-        for (index, logit) in logits.enumerated() {
-            if !(logit < own || (logit == own && index >= label)) { ahead += 1 }
-            if logit > logits[best] || logits[best].isNaN { best = index }
-        }
+        let ahead = Self.place(of: label, in: logits)
+        var best = 0
+        for (index, logit) in logits.enumerated() where logit > logits[best] || logits[best].isNaN { best = index }
         samples += 1
-        if !own.isNaN {
-            if ahead < 1 { top1Count += 1 }
-            if ahead < 5 { top5Count += 1 }
-        }
+        if ahead < 1 { top1Count += 1 }
+        if ahead < 5 { top5Count += 1 }
         confusion[label * classes + best] += 1
+    }
+
+    /// How many classes are ahead of `label` in one row of logits; no place at all where its logit is not a number.
+    static func place(of label: Int, in logits: UnsafeBufferPointer<Float>) -> Int {
+        let own = logits[label]
+        guard !own.isNaN else { return .max }
+        var ahead = 0
+        for (index, logit) in logits.enumerated() where !(logit < own || (logit == own && index >= label)) { ahead += 1 }
+        return ahead
     }
 
     /// Adds the sums of another part of the same evaluation.

@@ -22,7 +22,7 @@ public protocol Objective {
     /// - Throws: `TrainingError.missingField`.
     func denominators(of streams: [String: [String: Tensor]]) throws -> [Double]
 
-    /// Computes the terms of this part of the batch, which is not empty.
+    /// Computes the terms of this part of the batch; a rank's part may be empty.
     ///
     /// - Parameter forward: the network in training mode, images N×C×H×W to logits N×C.
     /// - Throws: what the network throws, `TrainingError.missingField`, `TrainingError.labelOutOfRange`.

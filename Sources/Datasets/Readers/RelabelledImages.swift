@@ -1,0 +1,56 @@
+import Collectives
+
+extension ImageDataset {
+    /// The same samples under the labels of a network: classes are matched by name. Where the network's outputs have
+    /// no names, or the data's classes are only numbered and none of the network's names is a number, they are matched
+    /// by position.
+    ///
+    /// - Parameters:
+    ///   - classNames: one per output, where the weights name them.
+    ///   - weights: what to call the weights in errors.
+    /// - Throws: `DatasetError` where the data has a class that the network has no output for.
+    public func relabelled(
+        for classNames: [String]?, outputs: Int, weights: String
+    ) throws -> any ImageDataset {
+        let own = self.classNames
+        guard let classNames, !(Self.areNumbers(own) && !classNames.contains { Int($0) != nil }) else {
+            guard own.count <= outputs else {
+                throw DatasetError.tooManyClasses(source: source, classes: own.count, weights: weights, outputs: outputs)
+            }
+            return self
+        }
+        if own == classNames { return self }
+        let labels = try own.map { name in
+            guard let label = classNames.firstIndex(of: name) else {
+                throw DatasetError.classNotInWeights(
+                    name: name, nearest: nearestNames(to: name, among: classNames, limit: 1), source: source,
+                    weights: weights)
+            }
+            return Int32(label)
+        }
+        return RelabelledImages(self, classNames: classNames, newLabels: labels)
+    }
+
+    /// The names `0`, `1`, … of files that have labels only.
+    private static func areNumbers(_ names: [String]) -> Bool {
+        names.enumerated().allSatisfy { $1 == String($0) }
+    }
+}
+
+private final class RelabelledImages: ImageDataset, @unchecked Sendable {
+    let classNames: [String]
+    let labels: [Int32]
+    private let base: any ImageDataset
+
+    /// `newLabels` are by old label.
+    init(_ base: any ImageDataset, classNames: [String], newLabels: [Int32]) {
+        self.base = base
+        self.classNames = classNames
+        labels = base.labels.map { newLabels[Int($0)] }
+    }
+
+    var source: String { base.source }
+    func name(at index: Int) -> String { base.name(at: index) }
+    func storedImage(at index: Int) throws -> StoredImage { try base.storedImage(at: index) }
+    func fingerprint() throws -> String { try base.fingerprint() }
+}
