@@ -143,7 +143,11 @@ public final class GradientSynchronizer: GradientSink {
         switch gradient {
         case .dense(let tensor):
             try requireCount(tensor.count, at: index)
-            tensor.withScalars { isFilled[index] ? place.add($0) : place.copy($0) }
+            tensor.withScalars { values in
+                Profile.measure("gradient to bucket", bytes: 8 * place.count) {
+                    isFilled[index] ? place.add(values) : place.copy(values)
+                }
+            }
         case .rows(let indices, let values, let shape):
             try requireCount(shape.reduce(1, *), at: index)
             if !isFilled[index] { place.update(repeating: 0) }

@@ -80,16 +80,6 @@ public struct RunOverview: Codable, Sendable {
     }
 }
 
-extension OptimizerConfiguration {
-    /// Buffers of the parameter's size that the rule keeps.
-    var stateBuffers: Int {
-        switch rule {
-        case .sgd: momentum == 0 ? 0 : 1
-        case .adam, .adamw: 2
-        }
-    }
-}
-
 /// What a run came to: `summary.json`.
 public struct RunSummary: Codable, Sendable {
     public var ranks: Int

@@ -172,9 +172,13 @@ private struct NormalizationPlanes {
     }
 
     /// Runs `body(plane, block)` for every sample and block, on all threads.
-    private func forEachPlane(_ body: (_ plane: Int, _ block: Int) -> Void) {
-        Threads.parallelFor(count: samples * blocks, grain: grain) { range in
-            for plane in range { body(plane, plane % blocks) }
+    ///
+    /// - Parameter arrays: how many arrays of the input's size are read or written.
+    private func forEachPlane(_ name: StaticString, arrays: Int, _ body: (_ plane: Int, _ block: Int) -> Void) {
+        Profile.measure(name, bytes: arrays * source.storage.byteCount) {
+            Threads.parallelFor(count: samples * blocks, grain: grain) { range in
+                for plane in range { body(plane, plane % blocks) }
+            }
         }
     }
 
@@ -198,6 +202,7 @@ private struct NormalizationPlanes {
     }
 
     private func sums(
+        _ name: StaticString, arrays: Int,
         _ body: (_ plane: Int, _ block: Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>) -> Void
     ) -> SampleSums {
         let count = samples * blocks * inner
@@ -206,7 +211,7 @@ private struct NormalizationPlanes {
             guard let base = partial.baseAddress else { return }
             // Each plane writes its own entries.
             nonisolated(unsafe) let first = base
-            forEachPlane { plane, block in
+            forEachPlane(name, arrays: arrays) { plane, block in
                 body(plane, block, first + plane * inner, first + count + plane * inner)
             }
         }
@@ -218,7 +223,7 @@ private struct NormalizationPlanes {
         of x: Tensor, _ collectives: Collectives?
     ) throws -> (mean: [Double], variance: [Double], count: Int) {
         let shift = firstRowMeans(x)
-        let (sum, square) = sums { plane, block, sum, square in
+        let (sum, square) = sums("batch norm moments", arrays: 1) { plane, block, sum, square in
             shift.withUnsafeBufferPointer { shift in
                 guard let first = shift.baseAddress else { return }
                 graft_norm_sums(
@@ -274,7 +279,7 @@ private struct NormalizationPlanes {
             b.withUnsafeBufferPointer { b in
                 guard let firstA = a.baseAddress, let firstB = b.baseAddress else { return }
                 nonisolated(unsafe) let (scales, offsets) = (firstA, firstB)
-                forEachPlane { plane, block in
+                forEachPlane("batch norm", arrays: added == nil ? 2 : 3) { plane, block in
                     let start = plane * planeSize
                     graft_norm_apply(
                         source.storage.floats + start, added.map { $0.storage.floats + start },
@@ -337,7 +342,7 @@ private struct NormalizationPlanes {
         let centre = padded { mean[$0] }
         return centre.withUnsafeBufferPointer { centre in
             nonisolated(unsafe) let centre = centre
-            return sums { plane, block, sum, product in
+            return sums("batch norm gradient sums", arrays: masked == nil ? 3 : 4) { plane, block, sum, product in
                 guard let first = centre.baseAddress else { return }
                 let start = plane * planeSize
                 graft_norm_gradient_sums(
@@ -369,7 +374,7 @@ private struct NormalizationPlanes {
         parameters.withUnsafeBufferPointer { parameters in
             guard let base = parameters.baseAddress else { return }
             nonisolated(unsafe) let first = base
-            forEachPlane { plane, block in
+            forEachPlane("batch norm input gradient", arrays: 4) { plane, block in
                 let (start, c, width) = (plane * planeSize, block * inner, blocks * inner)
                 graft_norm_gradient_apply(
                     g.storage.floats + start, output.storage.floats + start, source.storage.floats + start,

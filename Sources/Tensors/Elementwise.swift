@@ -156,8 +156,10 @@ enum Elementwise {
         _ x: UnsafeMutablePointer<Float>, _ y: UnsafeMutablePointer<Float>,
         into r: UnsafeMutablePointer<Float>, count: Int, _ operation: Operation.Type
     ) {
-        Threads.parallelFor(count: count, grain: grain) { range in
-            for i in range { r[i] = Operation.of(x[i], y[i]) }
+        Profile.measure("elementwise", bytes: 12 * count) {
+            Threads.parallelFor(count: count, grain: grain) { range in
+                for i in range { r[i] = Operation.of(x[i], y[i]) }
+            }
         }
     }
 

@@ -82,7 +82,7 @@ enum OneDNN {
                 dnnl_reorder_primitive_desc_create(
                     &description, &from.descriptor, engine, &to.descriptor, engine, nil),
                 "dnnl_reorder_primitive_desc_create")
-            return Primitive(unwrap(description, "dnnl_reorder_primitive_desc_create"))
+            return Primitive(unwrap(description, "dnnl_reorder_primitive_desc_create"), name: "reorder")
         }
         primitive.execute([
             (DNNL_ARG_FROM, from, source),
@@ -130,10 +130,15 @@ struct LayoutKey: Hashable {
 final class Primitive {
     private let description: dnnl_primitive_desc_t
     private let primitive: dnnl_primitive_t
+    /// What a profile calls it, and the multiplications and additions of one run.
+    private let name: StaticString
+    private let operations: Int
 
     /// Takes ownership of `description`.
-    init(_ description: dnnl_primitive_desc_t) {
+    init(_ description: dnnl_primitive_desc_t, name: StaticString) {
         self.description = description
+        self.name = name
+        operations = 0
         var primitive: dnnl_primitive_t?
         OneDNN.check(dnnl_primitive_create(&primitive, description), "dnnl_primitive_create")
         self.primitive = OneDNN.unwrap(primitive, "dnnl_primitive_create")
@@ -142,7 +147,9 @@ final class Primitive {
     /// Makes the primitive an operation descriptor asks for; nil where oneDNN has no such implementation.
     ///
     /// - Parameter hint: the forward primitive, for a backward one.
-    init?(operation: UnsafeRawPointer, hint: Primitive? = nil) {
+    init?(operation: UnsafeRawPointer, hint: Primitive? = nil, name: StaticString, operations: Int = 0) {
+        self.name = name
+        self.operations = operations
         var description: dnnl_primitive_desc_t?
         let status = dnnl_primitive_desc_create(&description, operation, nil, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
@@ -184,8 +191,10 @@ final class Primitive {
         }
         defer { for memory in memories { dnnl_memory_destroy(memory) } }
         let list = zip(arguments, memories).map { dnnl_exec_arg_t(arg: $0.index, memory: $1) }
-        OneDNN.check(
-            dnnl_primitive_execute(primitive, OneDNN.stream, Int32(list.count), list), "dnnl_primitive_execute")
+        Profile.measure(name, bytes: arguments.reduce(0) { $0 + $1.layout.byteCount }, operations: operations) {
+            OneDNN.check(
+                dnnl_primitive_execute(primitive, OneDNN.stream, Int32(list.count), list), "dnnl_primitive_execute")
+        }
         // Threads hand over at the end of a primitive: a good moment to let messages advance.
         ComputationHook.run()
     }

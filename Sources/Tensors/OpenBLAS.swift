@@ -98,10 +98,12 @@ public enum OpenBLAS {
         alpha: Float = 1, beta: Float = 0
     ) {
         guard m > 0, n > 0 else { return }
-        library.sgemm(
-            CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-            blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, transposeA ? m : k)), b,
-            blasint(max(1, transposeB ? k : n)), beta, c, blasint(max(1, n)))
+        Profile.measure("matrix product", bytes: 4 * (m * k + k * n + m * n), operations: 2 * m * n * k) {
+            library.sgemm(
+                CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
+                blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, transposeA ? m : k)), b,
+                blasint(max(1, transposeB ? k : n)), beta, c, blasint(max(1, n)))
+        }
     }
 }
 

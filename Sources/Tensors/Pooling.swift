@@ -125,7 +125,7 @@ private final class PoolingPlan {
                     window, before, after),
                 "dnnl_pooling_forward_desc_init")
         }
-        guard let primitive = Primitive(operation: &operation) else {
+        guard let primitive = Primitive(operation: &operation, name: "pooling") else {
             preconditionFailure("oneDNN has no pooling for \(geometry)")
         }
         forwardPrimitive = primitive
@@ -168,7 +168,7 @@ private final class PoolingPlan {
                     window, before, after),
                 "dnnl_pooling_backward_desc_init")
         }
-        guard let primitive = Primitive(operation: &operation, hint: forwardPrimitive) else {
+        guard let primitive = Primitive(operation: &operation, hint: forwardPrimitive, name: "pooling gradient") else {
             preconditionFailure("oneDNN has no backward pooling for \(geometry)")
         }
         return primitive

@@ -60,10 +60,12 @@ extension Optimizer {
     public func update(
         _ parameter: Parameter, gradient: UnsafeBufferPointer<Float>, learningRate: Double, gradientScale: Double = 1
     ) {
-        parameter.update {
-            update(
-                parameter.path, values: $0, gradient: gradient, learningRate: learningRate,
-                gradientScale: gradientScale)
+        parameter.update { values in
+            Profile.measure("optimizer", bytes: 4 * (2 + 2 * configuration.stateBuffers) * gradient.count) {
+                update(
+                    parameter.path, values: values, gradient: gradient, learningRate: learningRate,
+                    gradientScale: gradientScale)
+            }
         }
     }
 }
@@ -71,5 +73,15 @@ extension Optimizer {
 extension OptimizedParameter {
     init(_ parameter: Parameter) {
         self.init(path: parameter.path, count: parameter.count, isBiasOrNormalization: parameter.role != .weight)
+    }
+}
+
+extension OptimizerConfiguration {
+    /// Buffers of the parameter's size that the rule keeps.
+    public var stateBuffers: Int {
+        switch rule {
+        case .sgd: momentum == 0 ? 0 : 1
+        case .adam, .adamw: 2
+        }
     }
 }

@@ -53,6 +53,12 @@ struct BenchStep: ParsableCommand {
     @Option(help: "Steps before those, that do not.")
     var warmup = 2
 
+    @Flag(help: "After the timed steps, profile one: time per kind of operation, bytes, share of peak.")
+    var profile = false
+
+    @Flag(name: .customLong("exact-convolutions"), help: "Direct convolutions only, no Winograd.")
+    var exactConvolutions = false
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
@@ -80,18 +86,30 @@ struct BenchStep: ParsableCommand {
         let matrixProductGflopsOneThread: Double
         let matrixProductGflops: Double
         let openblasKernel: String
+        let profile: [Profile.Entry]?
+        /// Of the profiled step, what no kernel accounts for.
+        let overheadSeconds: Double?
     }
 
     func run() throws {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
+        ConvolutionAlgorithms.areExact = exactConvolutions
         try OpenBLAS.open()
         let architecture = try Architecture(named: architecture, variant: variant)
         let pixels = size ?? architecture.inputSize
         let shape = [batch, architecture.inputChannels, pixels, pixels]
         let network = architecture.network()
         _ = try network.outputShape(for: shape)
-        let seconds = try time(network, Self.random(shape), Self.labels(batch, architecture.classes))
+        let step = try makeStep(network, Self.random(shape), Self.labels(batch, architecture.classes))
+        for _ in 0..<warmup { try step() }
+        let seconds = try (0..<steps).map { _ in try Self.seconds(step) }
+        var profiled: [Profile.Entry]?
+        var overhead: Double?
+        if profile {
+            let whole = try Self.seconds { profiled = try Profile.of(step) }
+            overhead = whole - (profiled ?? []).reduce(0) { $0 + $1.seconds }
+        }
         // Before the matrices below add to it.
         let memory = Self.peakResidentMiB
         let median = Self.median(seconds)
@@ -103,22 +121,19 @@ struct BenchStep: ParsableCommand {
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
                 matrixProductGflopsOneThread: Self.matrixProductGflops(threads: 1),
                 matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
-                openblasKernel: OpenBLAS.description.kernel))
+                openblasKernel: OpenBLAS.description.kernel, profile: profiled, overheadSeconds: overhead))
     }
 
     // MARK: What is timed
 
-    private func time(_ network: Network, _ images: Tensor, _ labels: Tensor) throws -> [Double] {
-        let step: () throws -> Void
+    private func makeStep(_ network: Network, _ images: Tensor, _ labels: Tensor) throws -> () throws -> Void {
         switch mode {
         case .infer:
-            step = { try withoutTape { _ = try network(images).withScalars { $0[0] } } }
+            return { try withoutTape { _ = try network(images).withScalars { $0[0] } } }
         case .train:
             let trainer = try StepTrainer(network)
-            step = { try trainer.step(images, labels) }
+            return { try trainer.step(images, labels) }
         }
-        for _ in 0..<warmup { try step() }
-        return try (0..<steps).map { _ in try Self.seconds(step) }
     }
 
     private static func seconds(_ body: () throws -> Void) rethrows -> Double {
@@ -179,6 +194,26 @@ struct BenchStep: ParsableCommand {
             String(
                 format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
                 answer.matrixProductGflopsOneThread, answer.matrixProductGflops, answer.threads, answer.openblasKernel))
+        if let profile = answer.profile, let overhead = answer.overheadSeconds { show(profile, overhead, answer) }
+    }
+
+    private func show(_ profile: [Profile.Entry], _ overhead: Double, _ answer: Answer) {
+        let whole = overhead + profile.reduce(0) { $0 + $1.seconds }
+        func row(_ name: String, _ calls: String, _ seconds: Double, _ rest: [String]) -> [String] {
+            [name, calls, String(format: "%.1f ms", seconds * 1e3), String(format: "%.1f %%", 100 * seconds / whole)] + rest
+        }
+        var rows = [["one step", "calls", "time", "share", "GB/s", "GFLOP/s", "of peak"]]
+        rows += profile.map { entry in
+            let speed = Double(entry.operations) / entry.seconds / 1e9
+            let figures = entry.operations == 0
+                ? ["", ""]
+                : [String(format: "%.0f", speed), String(format: "%.0f %%", 100 * speed / answer.matrixProductGflops)]
+            return row(
+                entry.name, String(entry.calls), entry.seconds,
+                [String(format: "%.1f", Double(entry.bytes) / entry.seconds / 1e9)] + figures)
+        }
+        rows.append(row("overhead", "", overhead, ["", "", ""]))
+        for line in Output.table(rows) { print(line) }
     }
 }
 
