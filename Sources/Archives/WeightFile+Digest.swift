@@ -2,8 +2,8 @@ import Crypto
 import Foundation
 
 extension WeightFile {
-    /// SHA-256, in hexadecimal, over names, shapes, element types and bytes of all tensors: the same for the same
-    /// weights in any file.
+    /// SHA-256, in hexadecimal, over names, shapes, element types and bytes of all tensors in the file's order:
+    /// metadata does not enter, another order or other names do.
     public var digest: String {
         var hash = SHA256()
         for tensor in tensors {

@@ -8,6 +8,13 @@ public enum MPIEnvironment {
         value("OMPI_COMM_WORLD_SIZE") != nil || value("PMIX_RANK") != nil
     }
 
+    /// Ranks of the job as the launcher counts, known before MPI has started.
+    public static var worldSize: Int {
+        guard isLaunched else { return 1 }
+        let ranks = number("OMPI_COMM_WORLD_SIZE") ?? number("SLURM_STEP_NUM_TASKS") ?? number("SLURM_NTASKS")
+        return max(1, ranks ?? 1)
+    }
+
     /// Ranks on this host.
     public static var localRanks: Int {
         if let ranks = number("OMPI_COMM_WORLD_LOCAL_SIZE") { return max(1, ranks) }

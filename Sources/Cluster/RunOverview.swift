@@ -5,8 +5,8 @@ import Recipes
 import Training
 
 /// What a run is about to do, in numbers: printed at its start and by `--dry-run`.
-public struct RunOverview: Codable, Sendable {
-    public struct PhaseOverview: Codable, Sendable {
+public struct RunOverview: Encodable, Sendable {
+    public struct PhaseOverview: Encodable, Sendable {
         public var name: String
         public var trainableParameters: Int
         /// What each rank gives to the all-reduce in every step.
@@ -81,7 +81,7 @@ public struct RunOverview: Codable, Sendable {
 }
 
 /// What a run came to: `summary.json`.
-public struct RunSummary: Codable, Sendable {
+public struct RunSummary: Encodable, Sendable {
     public var ranks: Int
     public var threadsPerRank: Int
     /// Over all ranks, the last phase.
@@ -96,14 +96,6 @@ public struct RunSummary: Codable, Sendable {
     public var finished: Bool
     public var last: MetricsSummary?
     public var best: MetricsSummary?
-
-    private enum CodingKeys: String, CodingKey {
-        case ranks, seconds, steps, finished, last, best
-        case threadsPerRank = "threads_per_rank"
-        case imagesPerSecond = "images_per_second"
-        case dataSeconds = "data_seconds"
-        case exchangeSeconds = "exchange_seconds"
-    }
 }
 
 extension Coordinator {
@@ -130,9 +122,8 @@ extension Coordinator {
         try checkpoints?.wait()
         guard let directory else { return }
         if isFinished { try weights().write(to: directory.weights) }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-        try directory.write(String(decoding: try encoder.encode(summary), as: UTF8.self) + "\n", to: "summary.json")
+        let text = String(decoding: try JSONEncoder.forScripts(.prettyPrinted).encode(summary), as: UTF8.self)
+        try directory.write(text + "\n", to: "summary.json")
     }
 
     private struct PhaseLine: Encodable {

@@ -9,8 +9,6 @@ public enum Initializer: Equatable, Sendable {
     /// Normal with standard deviation √(2/fan) (He et al. 2015, https://arxiv.org/abs/1502.01852):
     /// torchvision's convolutions by fan out, others by fan in.
     case kaimingNormal(Fan)
-    /// Uniform in ±√(6/fan).
-    case kaimingUniform(Fan)
     /// Uniform in ±1/√fan: what `torch.nn.Conv2d` and `Linear` do by themselves, for their biases
     /// with the fan in of the weight.
     case uniform(fan: Int)
@@ -34,7 +32,6 @@ public enum Initializer: Equatable, Sendable {
         case .zeros: return .zeros(shape)
         case .ones: return .ones(shape)
         case .kaimingNormal(let fan): return normal((2 / size(fan)).squareRoot())
-        case .kaimingUniform(let fan): return uniform((6 / size(fan)).squareRoot())
         case .uniform(let fan): return uniform(1 / Float(fan).squareRoot())
         case .glorotUniform: return uniform((6 / (size(.fanIn) + size(.fanOut))).squareRoot())
         case .normal(let deviation): return normal(deviation)

@@ -18,9 +18,6 @@ public final class Parameter {
     /// recorded on its account, and batch norm whose scale and shift are frozen keeps its statistics.
     public var isTrainable = true
 
-    /// Rises whenever the values change.
-    public private(set) var version = 0
-
     private var initialValue: (() -> Tensor)?
     private var storedLeaf: Tensor?
     /// Takes the value's place in `ParameterStore.withSubstituted`.
@@ -50,7 +47,6 @@ public final class Parameter {
         }
         set {
             precondition(newValue.shape == shape, "\(path): shape \(newValue.shape) for a parameter of \(shape)")
-            version += 1
             guard storedLeaf != nil else {
                 initialValue = nil
                 // The parameter's own memory: the caller's tensor keeps its values when these change.
@@ -75,7 +71,6 @@ public final class Parameter {
         var own = leaf
         // The only reference while it changes, or the tensor would copy itself first.
         storedLeaf = nil
-        version += 1
         defer { storedLeaf = own }
         return try own.mutateScalars(body)
     }

@@ -49,11 +49,6 @@ public final class Network {
         try head(run(input, stages: first..<stages.count, context), context)
     }
 
-    /// Computes pooled features N×F: what the head sees.
-    public func features(_ images: Tensor, _ context: ForwardContext = .inference) throws -> Tensor {
-        globalAveragePool(try run(images, stages: 0..<stages.count, context))
-    }
-
     /// Runs some stages, without the head.
     public func run(_ input: Tensor, stages range: Range<Int>, _ context: ForwardContext) throws -> Tensor {
         if range.lowerBound == 0 { try check(input.shape) }

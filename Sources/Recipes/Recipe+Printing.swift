@@ -17,11 +17,11 @@ extension Recipe {
             .map { String(format: "%02x", $0) }.joined()
     }
 
-    /// What may differ between a run and its resumption: names, logging, saving, output, threads, and how
-    /// data reaches the ranks.
+    /// What may differ between a run and its resumption: names, logging, saving, output, and how data reaches
+    /// the ranks. Not the number of threads, over which matrix products divide their sums.
     public static let harmlessKeys = [
         "name", "run.output", "run.save-every", "run.validate-every", "run.keep", "run.log-every",
-        "run.threads", "data.prefetch", "data.sharding",
+        "data.prefetch", "data.sharding",
     ]
 
     /// Key paths of the settings that keep a run of `other` from being resumed with this recipe, each with

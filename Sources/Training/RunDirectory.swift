@@ -52,9 +52,7 @@ public final class RunDirectory {
 
     /// Appends a line to `log.jsonl`. A log that cannot be written stops nothing: the checkpoint will say so.
     public func append(_ record: some Encodable) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        guard let line = try? encoder.encode(record) else { return }
+        guard let line = try? JSONEncoder.forScripts().encode(record) else { return }
         if log == nil {
             let file = "\(path)/log.jsonl"
             if !FileManager.default.fileExists(atPath: file) {
@@ -72,6 +70,19 @@ public final class RunDirectory {
             return String(cString: strerror(Int32(underlying.code)))
         }
         return error.localizedDescription
+    }
+}
+
+extension JSONEncoder {
+    /// The JSON that scripts read: `--json`, `log.jsonl` and `summary.json`. Keys are in snake_case and sorted;
+    /// numbers that are not finite become the texts `nan`, `inf` and `-inf`.
+    public static func forScripts(_ formatting: OutputFormatting = []) -> JSONEncoder {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = formatting.union([.sortedKeys, .withoutEscapingSlashes])
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        encoder.nonConformingFloatEncodingStrategy = .convertToString(
+            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+        return encoder
     }
 }
 

@@ -15,7 +15,7 @@ struct Evaluate: ParsableCommand {
 
               graft evaluate --weights runs/a/weights.h5 --data photos/test
               graft evaluate --weights resnet20.th --data cifar10 --split test --json
-              graft evaluate --weights w.h5 --data fashion-mnist --split test --classes Coat,Shirt
+              graft evaluate --weights w.h5 --data photos --split test --classes cat,dog
               launch/mpirun -np 2 graft evaluate --weights w.h5 --data photos.h5
 
             The data is a folder of class folders, an IDX file (or a folder of them), or

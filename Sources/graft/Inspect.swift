@@ -9,10 +9,11 @@ struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Show what a weight file, a checkpoint or a data file holds.",
         discussion: """
-            Tensors with shape, type and digest, metadata, and which network the names and shapes are of:
+            Tensors with shape, type and digest, metadata, and which network the names and
+            shapes are of:
 
               graft inspect mobilenet_v1.h5
-              graft inspect runs/a/checkpoints/last.h5 --json
+              graft inspect runs/a/checkpoints/best.h5 --json
 
             Graft HDF5 carries digests of every tensor and of the whole file; a file whose
             bytes are no longer those that were written is shown as far as possible, and

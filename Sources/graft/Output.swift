@@ -1,16 +1,11 @@
 import Foundation
+import Training
 
 /// Where a command's words go: results to standard output, notes to standard error.
 enum Output {
-    /// Prints a result for scripts: keys in snake_case, sorted. Numbers that are not finite become the texts
-    /// `nan`, `inf` and `-inf`.
+    /// Prints a result for scripts.
     static func json(_ value: some Encodable) throws {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-        encoder.keyEncodingStrategy = .convertToSnakeCase
-        encoder.nonConformingFloatEncodingStrategy = .convertToString(
-            positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-        print(String(decoding: try encoder.encode(value), as: UTF8.self))
+        print(String(decoding: try JSONEncoder.forScripts(.prettyPrinted).encode(value), as: UTF8.self))
     }
 
     /// Prints a line that is no result.

@@ -24,8 +24,9 @@ final class ProgressPrinter {
         case .note(let note): json ? () : line(note)
         case .training(.phaseBegan(let phase, let learning, let parameters, let bytes)):
             guard !json else { return }
-            line("phase \(phase.name): \(Self.grouped(learning)) of \(Self.grouped(parameters)) parameters learn, "
-                + "\(Self.bytes(bytes)) per all-reduce")
+            line(
+                "phase \(phase.name): \(Output.grouped(learning)) of \(Output.grouped(parameters)) parameters learn, "
+                    + "\(Self.bytes(bytes)) per all-reduce")
         case .training(.step(let step)): json ? () : show(step)
         case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
         case .training(.filesSkipped(let source, let messages)):
@@ -77,9 +78,8 @@ final class ProgressPrinter {
     }
 
     private func printJSON(_ value: some Encodable) {
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        if let data = try? encoder.encode(value) { write(String(decoding: data, as: UTF8.self) + "\n") }
+        guard let data = try? JSONEncoder.forScripts().encode(value) else { return }
+        write(String(decoding: data, as: UTF8.self) + "\n")
     }
 
     // MARK: Words
@@ -88,15 +88,17 @@ final class ProgressPrinter {
         var lines = [
             "run          \(overview.name), \(overview.ranks) rank\(overview.ranks == 1 ? "" : "s")",
             "network      \(overview.architecture) (\(overview.variant)), \(overview.classes) classes, "
-                + "\(overview.inputSize) px, \(grouped(overview.parameters)) parameters",
+                + "\(overview.inputSize) px, \(Output.grouped(overview.parameters)) parameters",
             "weights      \(overview.weights)",
-            "data         \(grouped(overview.trainingSamples)) to train, \(grouped(overview.validationSamples)) to validate",
+            "data         \(Output.grouped(overview.trainingSamples)) to train, "
+                + "\(Output.grouped(overview.validationSamples)) to validate",
             "output       \(overview.output)",
         ]
         for phase in overview.phases {
             lines.append(
-                "phase        \(phase.name): \(grouped(phase.trainableParameters)) trainable parameters, "
-                    + "\(grouped(phase.steps)) steps of \(phase.batch), \(bytes(phase.bytesPerAllReduce)) per all-reduce, "
+                "phase        \(phase.name): \(Output.grouped(phase.trainableParameters)) trainable parameters, "
+                    + "\(Output.grouped(phase.steps)) steps of \(phase.batch), "
+                    + "\(bytes(phase.bytesPerAllReduce)) per all-reduce, "
                     + "about \(bytes(phase.memoryBytesPerRank)) of memory per rank")
         }
         return lines.joined(separator: "\n")
@@ -109,16 +111,6 @@ final class ProgressPrinter {
             summary.ranks == 1 ? "" : "s")
         if let best = summary.best { text += String(format: ", best top-1 %.1f %%", best.top1 * 100) }
         return text
-    }
-
-    static func grouped(_ number: Int) -> String {
-        var digits = String(number)
-        var groups: [String] = []
-        while digits.count > 3 {
-            groups.insert(String(digits.suffix(3)), at: 0)
-            digits.removeLast(3)
-        }
-        return ([digits] + groups).joined(separator: ",")
     }
 
     static func bytes(_ count: Int) -> String {

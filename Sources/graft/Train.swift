@@ -1,7 +1,6 @@
 import ArgumentParser
 import Cluster
 import Collectives
-import Foundation
 import Recipes
 import Tensors
 import Training
@@ -15,17 +14,21 @@ struct Train: ParsableCommand {
 
               graft train launch/recipes/sign-language-digits.yaml
               launch/mpirun -np 2 graft train recipe.yaml --output runs/a
-              graft train recipe.yaml --set phases[0].batch=64 --set run.seed=3
+              graft train recipe.yaml --set train.batch=64 --set run.seed=3
               graft train recipe.yaml --dry-run
               graft train recipe.yaml --resume auto
 
-            The output folder receives recipe.yaml (every default written out), log.jsonl, summary.json,
-            checkpoints/ and, at the end, weights.h5, which evaluate and predict take. A folder that is in use is
-            refused unless --resume says to go on with the run in it. A resumed run ends with the same bits as one
-            that was never stopped, at the same number of ranks.
+            The output folder receives recipe.yaml (every default written out), log.jsonl,
+            summary.json, checkpoints/ and, at the end, weights.h5, which evaluate and
+            predict take. A folder that is in use is refused unless --resume says to go on
+            with the run in it. A resumed run ends with the same bits as one that was never
+            stopped, at the same number of ranks and threads.
 
-            USR1 (and TERM, without mpirun or through launch/mpirun) saves at the next step and exits with 6.
-            Exit codes: 0 done, 2 recipe or arguments, 3 data or weights, 4 diverged, 5 a rank was lost, 6 stopped.
+            USR1 saves at the next step and ends with 6; so do TERM and Ctrl-C, to a single
+            process or to launch/mpirun.
+
+            Exit codes: 0 done, 2 arguments or recipe, 3 data or weights, 4 diverged,
+            5 a rank was lost, 6 stopped by a signal after saving.
             """)
 
     @Argument(help: "The recipe, a YAML file.", completion: .file(extensions: ["yaml", "yml"]))
@@ -72,15 +75,8 @@ struct Train: ParsableCommand {
     }
 
     private func printOverview(_ options: RunOptions) throws {
-        let ranks = Int(ProcessInfo.processInfo.environment["OMPI_COMM_WORLD_SIZE"] ?? "1") ?? 1
         guard MPIEnvironment.rank == 0 else { return }
-        let overview = try TrainingRun.overview(options, worldSize: ranks)
-        if json {
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.prettyPrinted, .sortedKeys]
-            print(String(decoding: try encoder.encode(overview), as: UTF8.self))
-        } else {
-            print(ProgressPrinter.text(overview))
-        }
+        let overview = try TrainingRun.overview(options, worldSize: MPIEnvironment.worldSize)
+        json ? try Output.json(overview) : print(ProgressPrinter.text(overview))
     }
 }

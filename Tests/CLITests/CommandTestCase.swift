@@ -32,7 +32,9 @@ class CommandTestCase: XCTestCase {
         try graft(arguments, limit: limit)
     }
 
-    func graft(_ arguments: [String], limit: Double = 120) throws -> Outcome {
+    func graft(
+        _ arguments: [String], environment: [String: String] = [:], limit: Double = 120
+    ) throws -> Outcome {
         let process = Process()
         process.executableURL = URL(fileURLWithPath: Self.command)
         process.arguments = arguments
@@ -40,7 +42,7 @@ class CommandTestCase: XCTestCase {
         // The variables of an outer mpirun would make a lone process look for its job.
         process.environment = ProcessInfo.processInfo.environment
             .filter { !$0.key.hasPrefix("OMPI_") && !$0.key.hasPrefix("PMIX_") && !$0.key.hasPrefix("OMP_") }
-            .merging(["COLUMNS": "80"]) { $1 }
+            .merging(["COLUMNS": "80"]) { $1 }.merging(environment) { $1 }
         process.standardInput = FileHandle.nullDevice
         let streams = ["output", "errors"].map { "\(folder)/.\($0)" }
         for path in streams { _ = FileManager.default.createFile(atPath: path, contents: nil) }

@@ -221,6 +221,29 @@ final class TrainingRunTests: XCTestCase {
         }
     }
 
+    /// PBS signals all processes of a job's session at once: saved, code 6, and the same line goes on from there.
+    func testThePBSScriptSavesAndGoesOn() throws {
+        let nodes = folder + "/nodes"
+        try Data("localhost\n".utf8).write(to: URL(fileURLWithPath: nodes))
+        let script = Launch.packageRoot.appendingPathComponent("launch/batch/graft.pbs").path
+        func submit() throws -> Launch {
+            try Launch(
+                ["/usr/bin/setsid", "--wait", "/bin/bash", "-c", "echo $$ > '\(folder)/session'; exec '\(script)'"],
+                environment: [
+                    "PBS_O_WORKDIR": folder, "PBS_NODEFILE": nodes, "GRAFT_HOME": Launch.packageRoot.path,
+                    "RECIPE": "recipe.yaml", "OUTPUT": "run", "OMP_NUM_THREADS": "1",
+                ])
+        }
+        let job = try submit()
+        for _ in 0..<2000 where checkpoints("run").isEmpty { usleep(5_000) }
+        let session = try String(contentsOfFile: "\(folder)/session", encoding: .utf8).trimmingCharacters(in: .newlines)
+        _ = try Launch(["/usr/bin/pkill", "-TERM", "-s", session]).finish()
+        let stopped = job.finish(limit: 120)
+        XCTAssertEqual(stopped.code, 6, stopped.errors + stopped.output)
+        assertDone(try submit().finish(limit: 120))
+        XCTAssertTrue(FileManager.default.fileExists(atPath: "\(folder)/run/weights.h5"))
+    }
+
     /// After a lost rank `launch/mpirun --restarts` goes on from the newest checkpoint, to the same bits.
     func testARestartedJobIsExact() throws {
         assertDone(try train("whole", ranks: 2))

@@ -20,53 +20,66 @@ enum Documents {
         FileManager.default.fileExists(atPath: root.appendingPathComponent(path).path)
     }
 
-    /// A fenced block.
+    /// A fenced block, or one that is indented by four spaces: its language is `indented`.
     struct Block {
         let document: String
         /// Of its first line, from 1.
         let line: Int
         let language: String
-        let lines: [String]
+        var lines: [String]
 
         var place: String { "\(document):\(line)" }
     }
 
-    /// The fenced blocks of all documents in the given languages.
+    /// The blocks of all documents in the given languages.
     static func blocks(_ languages: String...) throws -> [Block] {
         try all().flatMap { try blocks(in: $0) }.filter { languages.contains($0.language) }
     }
 
     private static func blocks(in document: String) throws -> [Block] {
         var blocks: [Block] = []
-        var open: (line: Int, language: String, lines: [String])?
+        var open: Block?
+        func close() {
+            if let block = open { blocks.append(block) }
+            open = nil
+        }
         for (number, line) in try text(document).components(separatedBy: "\n").enumerated() {
-            if line.hasPrefix("```") {
-                if let block = open {
-                    blocks.append(
-                        Block(document: document, line: block.line, language: block.language, lines: block.lines))
-                    open = nil
-                } else {
-                    open = (number + 2, String(line.dropFirst(3)), [])
-                }
-            } else {
-                open?.lines.append(line)
+            let (isFence, isIndented) = (line.hasPrefix("```"), line.hasPrefix("    "))
+            if open?.language == "indented", !isIndented { close() }
+            if open != nil {
+                isFence ? close() : open?.lines.append(line)
+            } else if isFence {
+                open = Block(document: document, line: number + 2, language: String(line.dropFirst(3)), lines: [])
+            } else if isIndented {
+                open = Block(document: document, line: number + 1, language: "indented", lines: [line])
             }
         }
-        XCTAssertNil(open, "\(document): a fenced block is not closed")
+        XCTAssertTrue(open == nil || open?.language == "indented", "\(document): a fenced block is not closed")
+        close()
         return blocks
     }
 
-    /// Commands of a shell block: in a `console` block what follows `$ `, in others every line that is no
-    /// comment. Lines that end in a backslash are joined.
+    /// What a line of a `text` or indented block begins with where it is a command.
+    private static let programs = ["graft ", "launch/", "cluster/", "sudo ", "sbatch ", "qsub "]
+
+    /// Commands of a block: in a `console` block what follows `$ `, in a `sh` block every line that is no comment,
+    /// elsewhere what is indented and begins with a program. Lines that end in a backslash are joined.
     static func commands(_ block: Block) -> [String] {
         let text = block.lines.joined(separator: "\n").replacingOccurrences(of: "\\\n", with: " ")
         return text.components(separatedBy: "\n").compactMap { line in
             var command = line.trimmingCharacters(in: .whitespaces)
-            if block.language == "console" {
+            switch block.language {
+            case "console":
                 guard command.hasPrefix("$ ") else { return nil }
                 command = String(command.dropFirst(2))
+            case "sh": break
+            default:
+                guard line.hasPrefix("  "), programs.contains(where: command.hasPrefix) else { return nil }
             }
-            if let comment = command.range(of: " #") { command = String(command[..<comment.lowerBound]) }
+            // Help texts have their comments in a column.
+            for mark in [" #", "    "] {
+                if let comment = command.range(of: mark) { command = String(command[..<comment.lowerBound]) }
+            }
             command = command.trimmingCharacters(in: .whitespaces)
             return command.isEmpty || command.hasPrefix("#") ? nil : command
         }

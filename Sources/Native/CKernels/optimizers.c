@@ -4,12 +4,6 @@
 // Contraction would fuse a multiply and an add where the CPU can, and so change bits between machines.
 #pragma STDC FP_CONTRACT OFF
 
-#if defined(__x86_64__)
-#define GRAFT_CLONES __attribute__((target_clones("avx512f", "arch=haswell", "default")))
-#else
-#define GRAFT_CLONES
-#endif
-
 // `sqrtf` may set errno, which keeps a loop from being vectorised; the builtin does not.
 #if __has_builtin(__builtin_elementwise_sqrt)
 #define GRAFT_SQRT(x) __builtin_elementwise_sqrt(x)
