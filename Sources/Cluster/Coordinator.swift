@@ -94,7 +94,9 @@ final class Coordinator {
         _ = try network.shapes(for: [1, network.architecture.inputChannels, size, size])
         for phase in plan.phases {
             for turn in phase.turns {
-                _ = try turn.trainable.resolve(for: network)
+                let resolved = try turn.trainable.resolve(for: network)
+                try turn.optimizer.checkGroups(
+                    learning: resolved.trainable, frozen: resolved.frozen, headPrefix: network.headPrefix)
             }
             for stream in phase.streams {
                 try Sampler(count: training.count, shuffles: true).validate(batch: stream.batch, worldSize: worldSize)
