@@ -21,7 +21,7 @@ let programs: [String: Program] = [
     "late": comeLate,
     "threads": printThreads,
     "synchronizer": checkSynchronizer,
-    "overlap": measureOverlap,
+    "overlap": checkOverlap,
     "allreduce": measureAllReduce,
 ]
 
