@@ -1,4 +1,3 @@
-import Collectives
 import Foundation
 import Glibc
 
@@ -9,8 +8,8 @@ import Glibc
 /// survivors, who would wait in a dead all-reduce; `launch/mpirun` turns a SIGTERM sent to itself into
 /// SIGUSR1 for all ranks.
 ///
-/// Signals reach ranks at different moments. So a training loop sums `SignalFlag.vote` over ranks, as
-/// one more number of the small vector it sums in every step, and stops where the sum is not zero.
+/// Signals reach ranks at different moments. So the training loop sums requests over ranks, as one more number
+/// that travels with the gradients of every step, and stops where the sum is not zero.
 public enum SignalFlag {
     /// Starts listening. Called by `Cluster.join`; again does nothing.
     public static func install() {
@@ -23,21 +22,6 @@ public enum SignalFlag {
 
     /// Whether this process has been asked to stop. Local: ranks may differ for some steps.
     public static var isRaised: Bool { raisedSignal != 0 }
-
-    /// 1 where this process has been asked to stop, otherwise 0: to be summed over ranks.
-    public static var vote: Double { isRaised ? 1 : 0 }
-
-    /// Whether any rank has been asked to stop. Collective: one small sum.
-    public static func isRaisedAnywhere(_ collectives: Collectives) throws -> Bool {
-        var votes = vote
-        try withUnsafeMutablePointer(to: &votes) {
-            try collectives.allReduceSum(UnsafeMutableBufferPointer(start: $0, count: 1))
-        }
-        return votes > 0
-    }
-
-    /// Takes the request back, for a program that goes on with something else.
-    public static func reset() { raisedSignal = 0 }
 
     private static func listen(to signal: Int32) {
         var action = sigaction()
