@@ -107,7 +107,9 @@ final class Coordinator {
         _ = try network.shapes(for: [1, network.architecture.inputChannels, size, size])
         for phase in plan.phases {
             for turn in phase.turns {
-                _ = try turn.trainable.resolve(for: network)
+                let resolved = try turn.trainable.resolve(for: network)
+                try turn.optimizer.checkGroups(
+                    learning: resolved.trainable, frozen: resolved.frozen, headPrefix: network.headPrefix)
             }
             for stream in phase.streams {
                 try Sampler(count: training.count, shuffles: true).validate(batch: stream.batch, worldSize: worldSize)
@@ -121,10 +123,29 @@ final class Coordinator {
     func openDirectory() throws {
         let path = recipe.outputDirectory
         resumed = try findCheckpoint(in: "\(path)/checkpoints")
-        let directory = try RunDirectory(path, resuming: options.resume != .no)
+        let directory = try RunDirectory(path, continuing: continues(path))
+        let checkpoints = CheckpointStore(directory: directory.checkpoints, generations: recipe.run.keep)
+        if let resumed {
+            for file in try checkpoints.setAside(after: resumed.progress.totalSteps) {
+                notes.append("\(file.old) is after the step to resume from; it is now \(file.new)")
+            }
+        }
         try directory.write(recipe.yaml, to: "recipe.yaml")
-        self.directory = directory
-        checkpoints = CheckpointStore(directory: directory.checkpoints, generations: recipe.run.keep)
+        (self.directory, self.checkpoints) = (directory, checkpoints)
+    }
+
+    /// Whether this run goes on with what is in the run directory: with the checkpoint it has found there, or, where
+    /// a run was lost before its first one, with its recipe alone.
+    private func continues(_ path: String) -> Bool {
+        switch options.resume {
+        case .no: return false
+        case .auto:
+            let isFinished = FileManager.default.fileExists(atPath: "\(path)/weights.h5")
+            return resumed != nil || !isFinished && (try? Recipe.load("\(path)/recipe.yaml")) != nil
+        case .checkpoint(let file):
+            func resolved(_ path: String) -> String { URL(fileURLWithPath: path).resolvingSymlinksInPath().path }
+            return resolved(file).hasPrefix(resolved("\(path)/checkpoints") + "/")
+        }
     }
 
     private func findCheckpoint(in directory: String) throws -> Checkpoint? {

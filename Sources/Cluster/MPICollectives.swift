@@ -106,6 +106,9 @@ public final class MPICollectives: Collectives {
         while let oldest = underWay.first, oldest.poll() { underWay.removeFirst() }
     }
 
+    /// Reductions that `progress` and the waits have not seen finished; asks MPI nothing.
+    package var reductionsUnderWay: Int { underWay.count }
+
     // MARK: Moving bytes
 
     public func broadcast(_ bytes: UnsafeMutableRawBufferPointer, from root: Int) throws {

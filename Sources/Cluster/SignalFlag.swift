@@ -1,4 +1,3 @@
-import Collectives
 import Foundation
 import Glibc
 
@@ -24,21 +23,6 @@ public enum SignalFlag {
 
     /// Whether this process has been asked to stop. Local: ranks may differ for some steps.
     public static var isRaised: Bool { raisedSignal != 0 }
-
-    /// 1 where this process has been asked to stop, otherwise 0: to be summed over ranks.
-    public static var vote: Double { isRaised ? 1 : 0 }
-
-    /// Whether any rank has been asked to stop. Collective: one small sum.
-    public static func isRaisedAnywhere(_ collectives: Collectives) throws -> Bool {
-        var votes = vote
-        try withUnsafeMutablePointer(to: &votes) {
-            try collectives.allReduceSum(UnsafeMutableBufferPointer(start: $0, count: 1))
-        }
-        return votes > 0
-    }
-
-    /// Takes the request back, for a program that goes on with something else.
-    public static func reset() { raisedSignal = 0 }
 
     private static func listen(to signal: Int32, once: Bool = false) {
         var action = sigaction()

@@ -236,7 +236,7 @@ public final class TrainingRun {
         }
         guard let coordinator else { return environment }
         environment.save = { progress, optimizers, isBest in
-            try coordinator.save(progress, optimizers, isBest: isBest)
+            try coordinator.save(progress, optimizers(), isBest: isBest)
         }
         environment.failure = { coordinator.checkpoints?.failureSoFar() }
         environment.report = { [weak self] event in self?.note(event) }

@@ -1,3 +1,4 @@
+import Archives
 import Collectives
 import Foundation
 
@@ -17,13 +18,13 @@ public final class RunDirectory {
     public var summary: String { "\(path)/summary.json" }
     private var log: FileHandle?
 
-    /// - Parameter resuming: whether a run that is already there is to go on; else the folder must be new
+    /// - Parameter continuing: whether the run that is already there is to go on; else the folder must be new
     ///   or empty.
     /// - Throws: `RunDirectoryError` naming the folder.
-    public init(_ path: String, resuming: Bool) throws {
+    public init(_ path: String, continuing: Bool) throws {
         self.path = path
         let files = FileManager.default
-        if !resuming, let entries = try? files.contentsOfDirectory(atPath: path), !entries.isEmpty {
+        if !continuing, let entries = try? files.contentsOfDirectory(atPath: path), !entries.isEmpty {
             throw RunDirectoryError.inUse(path: path)
         }
         do {
@@ -42,12 +43,9 @@ public final class RunDirectory {
     }
 
     /// Writes a text file of the run.
+    /// - Throws: `ArchiveError.writeFailed`, which is about data: the folder could be written when the run began.
     public func write(_ text: String, to name: String) throws {
-        do {
-            try Data(text.utf8).write(to: URL(fileURLWithPath: "\(path)/\(name)"), options: .atomic)
-        } catch {
-            throw RunDirectoryError.unwritable(path: "\(path)/\(name)", reason: Self.reason(error))
-        }
+        try AtomicFile.write(Data(text.utf8), to: "\(path)/\(name)")
     }
 
     /// Appends a line to `log.jsonl`. A log that cannot be written stops nothing: the checkpoint will say so.
@@ -97,7 +95,7 @@ public enum RunDirectoryError: GraftError, Equatable {
         switch self {
         case .inUse(let path):
             return "\(path): the output folder is in use; give another --output, or --resume auto to go on with "
-                + "the run in it"
+                + "the run in it, where it holds one"
         case .unwritable(let path, let reason):
             return "\(path): cannot be written: \(reason); give a --output that can"
         }

@@ -18,13 +18,22 @@ public enum GradualUnfreezing {
             let rules = [.freeze("*")] + order[...index].map(TrainableSet.Rule.learn)
             var thawed = phase.learning(TrainableSet(rules: rules))
             thawed.name = "\(phase.name)-\(index + 1)"
-            // A group for a layer that is still frozen would cover nothing.
             for turn in thawed.turns.indices {
-                thawed.turns[turn].optimizer.groups.removeAll { group in
-                    group.patterns.allSatisfy { order[(index + 1)...].contains($0) }
+                thawed.turns[turn].optimizer.groups = thawed.turns[turn].optimizer.groups.compactMap { group in
+                    var group = group
+                    // What is for a layer that is still frozen would cover nothing.
+                    group.patterns.removeAll {
+                        isPattern($0, for: order[(index + 1)...]) && !isPattern($0, for: order[...index])
+                    }
+                    return group.patterns.isEmpty ? nil : group
                 }
             }
             return thawed
         }
+    }
+
+    /// Whether a group's pattern names one of the layers or a part of one.
+    private static func isPattern(_ pattern: String, for layers: ArraySlice<String>) -> Bool {
+        layers.contains { pattern == $0 || pattern.hasPrefix($0 + ".") }
     }
 }

@@ -17,11 +17,10 @@ let programs: [String: Program] = [
     "throw": failAlone,
     "kill": dieBySignal,
     "exit": leaveEarly,
-    "stop": waitForSignal,
     "late": comeLate,
     "threads": printThreads,
     "synchronizer": checkSynchronizer,
-    "overlap": measureOverlap,
+    "overlap": checkOverlap,
     "allreduce": measureAllReduce,
 ]
 
@@ -77,24 +76,6 @@ private func leaveEarly(_ collectives: Collectives, _ arguments: [String]) throw
     if collectives.rank == number(arguments, 0) { _exit(Int32(number(arguments, 1))) }
     try collectives.barrier()
     return .done
-}
-
-/// Steps until any rank has been asked to stop: all must stop in the same step.
-private func waitForSignal(_ collectives: Collectives, _ arguments: [String]) throws -> ExitCode {
-    let isReady = number(arguments, 0) == 0
-    if collectives.rank == 0 && isReady {
-        print("ready \(getpid())")
-        fflush(nil)
-    }
-    var step = 0
-    while try !SignalFlag.isRaisedAnywhere(collectives) {
-        step += 1
-        usleep(20_000)
-    }
-    let steps = try collectives.allGather([UInt8](String(step).utf8)).map { String(decoding: $0, as: UTF8.self) }
-    try expect(Set(steps).count, equals: 1, "steps \(steps)")
-    if collectives.rank == 0 { print("saved") }
-    return .stopped
 }
 
 /// `late RANK SECONDS`: the others wait for this rank in a barrier and name it.

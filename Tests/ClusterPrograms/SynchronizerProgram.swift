@@ -95,37 +95,41 @@ private func checkRefusals(_ collectives: Collectives, _ planned: [PlannedParame
     _ = try synchronizer.finish()
 }
 
-/// `overlap MIB MILLISECONDS`: buckets of this many MiB in all, computing between them. Prints how long
-/// the exchange takes alone and how much of it computing did not hide.
-func measureOverlap(_ collectives: Collectives, _ arguments: [String]) throws -> ExitCode {
-    let elements = max(1, number(arguments, 0)) << 18
-    let computing = Double(number(arguments, 1)) / 1000
-    let pieces = 20
-    let tensors = (0..<pieces).map { _ in Tensor.variable(.zeros([1])) }
+/// The exchange of 64 MiB in 20 buckets while convolutions are computed, and nothing else: without the hook it
+/// stands still, with the hook it ends. By counts, not by the clock: a busy machine only makes it slower.
+func checkOverlap(_ collectives: Collectives, _ arguments: [String]) throws -> ExitCode {
+    guard let mpi = collectives as? MPICollectives else { throw CheckError(message: "needs several ranks") }
+    let elements = (64 << 18) / 20
+    let tensors = (0..<20).map { _ in Tensor.variable(.zeros([1])) }
     let planned = tensors.compactMap(\.variableID).map {
-        PlannedParameter(variable: $0, count: elements / pieces, path: "weight")
+        PlannedParameter(variable: $0, count: elements, path: "weight")
     }
-    let plan = BucketPlan(trainable: planned)
-    let synchronizer = GradientSynchronizer(plan: plan, collectives: collectives)
-    let gradient = Tensor.ones([elements / pieces])
-    func step(computing: Double) throws -> Double {
-        try collectives.barrier()
-        synchronizer.beginStep()
-        for entry in planned.reversed() {
-            let end = seconds() + computing / Double(pieces)
-            while seconds() < end { collectives.progress() }
-            try synchronizer.gradientReady(.dense(gradient), for: entry.variable)
+    let plan = BucketPlan(trainable: planned, firstBucketBytes: 4 * elements, bucketBytes: 4 * elements)
+    let synchronizer = GradientSynchronizer(plan: plan, collectives: mpi)
+    let images = Tensor.ones([2, 8, 32, 32])
+    let weight = Tensor.ones([8, 8, 3, 3])
+    try mpi.barrier()
+    synchronizer.beginStep()
+    for entry in planned.reversed() {
+        try synchronizer.gradientReady(.dense(.ones([elements])), for: entry.variable)
+    }
+
+    let started = mpi.reductionsUnderWay
+    guard started > 0 else { throw CheckError(message: "no reduction is left to overlap with") }
+    for _ in 0..<100 { _ = convolution2D(images, weight: weight) }
+    try expect(mpi.reductionsUnderWay, equals: started, "reductions under way without the hook")
+
+    ComputationHook.set { mpi.progress() }
+    defer { ComputationHook.set(nil) }
+    let patience = seconds() + 40
+    while mpi.reductionsUnderWay > 0, seconds() < patience { _ = convolution2D(images, weight: weight) }
+    try expect(mpi.reductionsUnderWay, equals: 0, "reductions under way with the hook")
+    let sums = try synchronizer.finish()
+    let ranks = Float(mpi.worldSize)
+    for entry in planned {
+        guard let sum = sums[entry.variable], sum.allSatisfy({ $0 == ranks }) else {
+            throw CheckError(message: "a sum is not \(ranks)", exitCode: .numerical)
         }
-        _ = try synchronizer.finish()
-        return synchronizer.waitedSeconds
-    }
-    _ = try step(computing: 0)
-    let begin = seconds()
-    _ = try step(computing: 0)
-    let alone = seconds() - begin
-    let waited = try step(computing: computing)
-    if collectives.rank == 0 {
-        print(String(format: "alone %.1f ms, waited %.1f ms", alone * 1e3, waited * 1e3))
     }
     return .done
 }

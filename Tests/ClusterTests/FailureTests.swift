@@ -61,28 +61,6 @@ final class FailureTests: XCTestCase {
         XCTAssertTrue(lines.count == 3 && lines[1] == "graft: starting again (1 of 1)", outcome.errors)
     }
 
-    func testStopSignals() throws {
-        for (signal, ranks) in [(SIGTERM, 3), (SIGUSR1, 2), (SIGHUP, 1)] {
-            let job = try Launch(["/bin/bash", Launch.launcher, "-np", "\(ranks)", Launch.check, "stop"])
-            XCTAssertTrue(job.waitForOutput("ready"))
-            job.send(signal)
-            let outcome = job.finish()
-            XCTAssertEqual(outcome.code, 6, outcome.errors)
-            XCTAssertTrue(outcome.output.hasSuffix("saved\n"), outcome.output)
-            XCTAssertEqual(
-                outcome.errors, "graft: asking all ranks to save and stop; once more ends the job at once\n")
-        }
-    }
-
-    func testStopSignalsAlone() throws {
-        for signal in [SIGTERM, SIGUSR1] {
-            let process = try Launch([Launch.check, "stop"])
-            XCTAssertTrue(process.waitForOutput("ready"))
-            process.send(signal)
-            XCTAssertEqual(process.finish().code, 6)
-        }
-    }
-
     func testWrongUseOfTheLauncher() throws {
         let bash = ["/bin/bash", Launch.launcher]
         check(

@@ -51,12 +51,10 @@ final class GradientSynchronizerTests: XCTestCase {
             plan: BucketPlan(trainable: parameters), collectives: SingleProcess())
         synchronizer.beginStep(passes: 2)
         for pass in 1...2 {
-            try synchronizer.gradientReady(.dense(Tensor([1, 2, Float(pass)], shape: [3])), for: parameters[0].variable)
-            try synchronizer.gradientReady(
-                .rows(
-                    indices: Tensor(indices: [3, 0, 3], shape: [3]),
-                    values: Tensor([1, 2, 3, 4, 5, 6], shape: [3, 2]), shape: [4, 2]),
-                for: parameters[1].variable)
+            let rows = embedding.gathered(rows: Tensor(indices: [3, 0, 3], shape: [3]))
+            let loss = (weight * Tensor([1, 2, Float(pass)], shape: [3])).sum()
+                + (rows * Tensor([1, 2, 3, 4, 5, 6], shape: [3, 2])).sum()
+            try loss.backward(into: synchronizer)
             if pass == 1 { synchronizer.endPass() }
         }
         let sums = try synchronizer.finish()
@@ -77,12 +75,11 @@ final class GradientSynchronizerTests: XCTestCase {
         XCTAssertEqual(try onRanks(3, "synchronizer", "--chunk", "7").code, 0)
     }
 
-    /// Of an exchange that takes long alone, computing meanwhile hides most. Generous: tests share cores.
+    /// Reductions advance from inside operations, by `ComputationHook`, and by nothing else while these compute.
     func testReductionsOverlapWithComputing() throws {
-        let outcome = try onRanks(2, "overlap", "64", "1500")
-        XCTAssertEqual(outcome.code, 0, outcome.errors)
-        let numbers = outcome.output.split(separator: " ").compactMap { Double($0) }
-        XCTAssertEqual(numbers.count, 2, outcome.output)
-        if numbers.count == 2 { XCTAssertLessThan(numbers[1], 0.75 * numbers[0] + 20, outcome.output) }
+        for ranks in [2, 3] {
+            let outcome = try onRanks(ranks, "overlap")
+            XCTAssertEqual(outcome.code, 0, outcome.errors)
+        }
     }
 }

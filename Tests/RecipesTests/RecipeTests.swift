@@ -212,6 +212,18 @@ final class RecipeTests: XCTestCase {
         XCTAssertEqual(
             gradual[2].turns[0].trainable.rules, [.freeze("*"), .learn("head"), .learn("layer4"), .learn("layer3")])
         XCTAssertEqual(gradual.map { $0.turns[0].optimizer.groups.count }, [0, 0, 1])
+        let grouped = try recipe(
+            start + """
+                train:
+                  transfer: gradual-unfreezing
+                  unfreeze: [head, layer4, layer3]
+                  epochs: 3
+                  groups: [{match: [layer4, layer3.0], learning-rate-factor: 0.1}, {match: head, weight-decay: 0}]
+                """
+        ).plan().phases
+        XCTAssertEqual(
+            grouped.map { $0.turns[0].optimizer.groups.map(\.patterns) },
+            [[["head"]], [["layer4"], ["head"]], [["layer4", "layer3.0"], ["head"]]])
         let features = try recipe(start + "train: {transfer: feature-extraction, epochs: 1}").plan()
         XCTAssertEqual(features.phases.map { $0.turns[0].trainable }, [.headOnly])
         let partial = try recipe(start + "train: {freeze: [\"*\"], learn: [head, layer4.*], epochs: 1}").plan()

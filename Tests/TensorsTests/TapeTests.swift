@@ -55,16 +55,27 @@ final class TapeTests: XCTestCase {
         XCTAssertEqual(try gradient(of: square(penalty).sum(), wrt: [x])[0].scalars, [288])
     }
 
-    /// A gradient is reported before earlier layers have run their backward.
+    /// A gradient is reported before earlier layers have run their backward: between two reports something is
+    /// computed, and after the last one nothing.
     func testGradientsAreReportedAsSoonAsFinished() throws {
         let recorder = OrderRecorder()
-        let layers = (0..<4).map { _ in Tensor.variable(.full([8, 8], 0.1)) }
-        var x = Tensor.ones([2, 8])
-        var stored: [Int] = []
-        for layer in layers { x = tanh(matmul(x, layer)) }
-        recorder.onReport = { stored.append(StoragePool.shared.statistics.bytesInUse) }
-        try x.sum().backward(into: recorder)
+        let layers = (0..<4).map { _ in Tensor.variable(.full([8, 8, 3, 3], 0.1)) }
+        var x = Tensor.ones([2, 8, 6, 6])
+        for layer in layers { x = convolution2D(x, weight: layer, padding: SpatialPadding(1)) }
+        let loss = x.sum()
+
+        var computed = 0
+        var computedAtReport: [Int] = []
+        ComputationHook.set { computed += 1 }
+        defer { ComputationHook.set(nil) }
+        recorder.onReport = { computedAtReport.append(computed) }
+        try loss.backward(into: recorder)
         XCTAssertEqual(recorder.order, layers.reversed().compactMap(\.variableID))
+        XCTAssertEqual(computedAtReport.count, layers.count)
+        for (earlier, later) in zip(computedAtReport, computedAtReport.dropFirst()) {
+            XCTAssertLessThan(earlier, later)
+        }
+        XCTAssertEqual(computedAtReport.last, computed)
     }
 
     func testASinkThatThrowsEndsBackward() {

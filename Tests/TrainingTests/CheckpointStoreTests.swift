@@ -27,6 +27,28 @@ final class CheckpointStoreTests: XCTestCase {
             ["best.h5", "step-00000150.h5", "step-00000200.h5", "step-00000250.h5"])
     }
 
+    /// A damaged generation, or one of an abandoned future, neither counts nor is gone on from.
+    func testNewerGenerationsAreSetAside() throws {
+        let store = CheckpointStore(directory: folder, generations: 2)
+        try store.save(archive, step: 90, isBest: false)
+        try store.save(archive, step: 100, isBest: false)
+        try store.wait()
+        try Data("damaged".utf8).write(to: URL(fileURLWithPath: folder + "/step-00000120.h5"))
+        try archive.write(to: folder + "/step-00000140.h5")
+        let moved = try store.setAside(after: 100)
+        XCTAssertEqual(moved.map(\.old), [120, 140].map { "\(folder)/step-00000\($0).h5" })
+        XCTAssertEqual(moved.map(\.new), moved.map { $0.old + ".set-aside" })
+        try store.save(archive, step: 110, isBest: false)
+        try store.wait()
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: folder).sorted(),
+            [
+                "step-00000100.h5", "step-00000110.h5", "step-00000120.h5.set-aside", "step-00000140.h5.set-aside",
+            ])
+        XCTAssertEqual(CheckpointStore.newestValid(in: folder).path, folder + "/step-00000110.h5")
+        XCTAssertEqual(try store.setAside(after: 110).count, 0)
+    }
+
     /// Whoever asks first must not take the error from whoever can act on it.
     func testAFailureStaysUntilItIsThrown() throws {
         let store = CheckpointStore(directory: folder + "/missing", generations: 2)

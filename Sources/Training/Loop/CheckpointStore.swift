@@ -6,6 +6,7 @@ import Foundation
 ///
 ///     checkpoints/step-00000120.h5   a generation; the newest `generations` stay
 ///     checkpoints/best.h5            the one with the best validation
+///     checkpoints/….h5.set-aside     damaged, or newer than the one that a run was resumed from
 ///
 /// A checkpoint is handed over as an archive of copied values; building the file, checking it and writing
 /// it happen on a thread of their own while training goes on. A file appears under its name only when it
@@ -84,6 +85,23 @@ public final class CheckpointStore {
         }
         return (nil, damaged)
     }
+
+    /// Takes the generations after `step` out of the way of a run that goes on from there: damaged, or of what it
+    /// is about to do again. Left as they are, they would push its own out, and be taken for its newest.
+    ///
+    /// - Returns: what is renamed, by its old and new name.
+    /// - Throws: `ArchiveError.writeFailed`.
+    public func setAside(after step: Int) throws -> [(old: String, new: String)] {
+        try Self.names(in: directory).filter { Self.step(of: $0) ?? 0 > step }.map { name in
+            let (old, new) = ("\(directory)/\(name)", "\(directory)/\(name).set-aside")
+            guard rename(old, new) == 0 else {
+                throw ArchiveError.writeFailed(path: old, call: "rename", reason: String(cString: strerror(errno)))
+            }
+            return (old, new)
+        }
+    }
+
+    private static func step(of name: String) -> Int? { Int(name.dropFirst("step-".count).dropLast(".h5".count)) }
 
     private static func path(step: Int, in directory: String) -> String {
         let digits = String(step)

@@ -68,8 +68,6 @@ final class PhaseRun {
         for (ready, state) in zip(turns, states) { try ready.optimizer.restore(state) }
     }
 
-    private var optimizerStates: [OptimizerState] { turns.map(\.optimizer.state) }
-
     // MARK: The steps
 
     func run() throws -> TrainingLoop.Outcome {
@@ -382,7 +380,7 @@ final class PhaseRun {
 
     private func save(_ isBest: Bool) throws {
         lastSave = Date()
-        try loop.environment.save(loop.progress, optimizerStates, isBest)
+        try loop.environment.save(loop.progress, { turns.map(\.optimizer.state) }, isBest)
     }
 
     private func reportStep(_ figures: StepFigures, _ streams: [OpenStream]) {

@@ -52,9 +52,10 @@ public final class TrainingLoop {
         public var makeExchange: (_ learning: [Parameter], _ statistics: Int) -> any GradientExchange
         /// Whether a signal asks this rank to stop.
         public var isAskedToStop: () -> Bool = { false }
-        /// Takes a snapshot. Called on all ranks at the same step.
-        public var save: (_ progress: RunProgress, _ optimizers: [OptimizerState], _ isBest: Bool) throws -> Void =
-            { _, _, _ in }
+        /// Takes a snapshot. Called on all ranks at the same step; `optimizers` copies their state, for who needs it.
+        public var save:
+            (_ progress: RunProgress, _ optimizers: () -> [OptimizerState], _ isBest: Bool) throws -> Void =
+                { _, _, _ in }
         /// A failure of this rank beside the loop, such as a checkpoint that could not be written.
         public var failure: () -> Error? = { nil }
         public var report: (TrainingEvent) -> Void = { _ in }

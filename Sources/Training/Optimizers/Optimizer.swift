@@ -49,14 +49,7 @@ public final class Optimizer {
         self.configuration = configuration
         rule = configuration.updateRule
         order = parameters.map(\.path)
-        for pattern in configuration.groups.flatMap(\.patterns) {
-            try TrainableSet.requireMatch(
-                of: pattern, role: "groups", in: order + frozenPaths, headPrefix: headPrefix)
-            let glob = NamePattern(pattern)
-            guard order.contains(where: { glob.matches($0, headPrefix: headPrefix) }) else {
-                throw TrainingError.groupWithoutTrainable(pattern: pattern)
-            }
-        }
+        try configuration.checkGroups(learning: order, frozen: frozenPaths, headPrefix: headPrefix)
         for parameter in parameters {
             slots[parameter.path] = makeSlot(for: parameter, headPrefix: headPrefix)
         }

@@ -43,6 +43,23 @@ public struct OptimizerConfiguration: Codable, Equatable, Sendable {
         self.decaysNormalization = decaysNormalization
         self.groups = groups
     }
+
+    /// Refuses parameter groups that cover nothing that learns.
+    ///
+    /// - Parameters:
+    ///   - learning: paths of the parameters that learn.
+    ///   - frozen: those of the others, to tell a mistyped pattern from one for frozen parameters.
+    ///   - headPrefix: the path of the classifier, which the pattern `head` stands for.
+    /// - Throws: `TrainingError.patternWithoutMatch` and `TrainingError.groupWithoutTrainable`.
+    public func checkGroups(learning: [String], frozen: [String], headPrefix: String?) throws {
+        for pattern in groups.flatMap(\.patterns) {
+            try TrainableSet.requireMatch(of: pattern, role: "groups", in: learning + frozen, headPrefix: headPrefix)
+            let glob = NamePattern(pattern)
+            guard learning.contains(where: { glob.matches($0, headPrefix: headPrefix) }) else {
+                throw TrainingError.groupWithoutTrainable(pattern: pattern)
+            }
+        }
+    }
 }
 
 /// Parameters that learn at a rate or with a weight decay of their own.
