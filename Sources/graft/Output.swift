@@ -1,3 +1,4 @@
+import Collectives
 import Foundation
 
 /// Where a command's words go: results to standard output, notes to standard error.
@@ -15,7 +16,7 @@ enum Output {
 
     /// Prints a line that is no result.
     static func note(_ text: String) {
-        FileHandle.standardError.write(Data((text + "\n").utf8))
+        FileHandle.standardError.writeIfPossible(text + "\n")
     }
 
     /// 0.805 → `80.5 %`.
