@@ -27,6 +27,14 @@ final class CheckpointStoreTests: XCTestCase {
             ["best.h5", "step-00000150.h5", "step-00000200.h5", "step-00000250.h5"])
     }
 
+    func testOpeningARunDeletesWhatAKilledOneLeft() throws {
+        let run = try RunDirectory(folder + "/run", resuming: false)
+        let leftover = run.checkpoints + "/.step-00000050.h5.999999999.partial"
+        try Data([1]).write(to: URL(fileURLWithPath: leftover))
+        _ = try RunDirectory(folder + "/run", resuming: true)
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run.checkpoints), [])
+    }
+
     /// Whoever asks first must not take the error from whoever can act on it.
     func testAFailureStaysUntilItIsThrown() throws {
         let store = CheckpointStore(directory: folder + "/missing", generations: 2)
