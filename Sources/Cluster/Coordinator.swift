@@ -43,7 +43,7 @@ final class Coordinator {
         validation = try recipe.data.openValidation(classNames: training.classNames)
         let file = try recipe.model.weights.map { try WeightFile.read($0) }
         (network, loadReport) = try Self.network(recipe, file, training)
-        preprocessing = recipe.data.preprocessing(
+        preprocessing = try recipe.data.preprocessing(
             file?.metadata.preprocessing ?? network.architecture.preprocessing)
         var metadata = WeightMetadata()
         metadata.preprocessing = preprocessing
