@@ -40,7 +40,7 @@ final class LoadingTests: XCTestCase {
         let counter = try XCTUnwrap(network.store.buffers.first { $0.isCounter })
         // What Int64.max becomes as a Float.
         counter.update { $0[0] = 0x1p63 }
-        XCTAssertEqual(WeightFile(network)[name: counter.path]?.integers, [.max])
+        XCTAssertEqual(WeightFile(network)[counter.path]?.integers, [.max])
     }
 
     func testEverythingThatDoesNotFitIsListed() throws {
