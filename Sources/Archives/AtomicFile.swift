@@ -44,6 +44,17 @@ public enum AtomicFile {
         try synchronise(folder, flags: O_RDONLY | O_DIRECTORY, path: path)
     }
 
+    /// Deletes the temporary files in `folder` whose processes are no more: killed, they could not do it.
+    public static func removeLeftovers(in folder: String) {
+        for name in (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [] {
+            let parts = name.split(separator: ".", omittingEmptySubsequences: false)
+            guard parts.count >= 4, parts[0].isEmpty, parts.last == "partial",
+                let process = pid_t(parts[parts.count - 2]), process > 0, kill(process, 0) == -1, errno == ESRCH
+            else { continue }
+            unlink("\(folder)/\(name)")
+        }
+    }
+
     private static func write(_ data: Data, to file: Int32, path: String) throws {
         try data.withUnsafeBytes { bytes in
             var rest = bytes[...]
@@ -58,7 +69,8 @@ public enum AtomicFile {
     private static func synchronise(_ name: String, flags: Int32, path: String) throws {
         let file = try check("open", path) { open(name, flags | O_CLOEXEC) }
         defer { close(file) }
-        try check("fsync", path) { fsync(file) }
+        // Some network file systems cannot do this to a folder.
+        try check("fsync", path) { fsync(file) == -1 && errno != EINVAL ? -1 : 0 }
     }
 
     /// Throws what the system says where `body` returns -1; repeats it where a signal interrupted it.

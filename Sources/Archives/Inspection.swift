@@ -6,7 +6,7 @@ public struct Inspection: Codable, Equatable, Sendable {
     /// Whether bytes are as they were written.
     public enum Digest: String, Codable, Sendable {
         case valid, invalid
-        /// The format keeps no digests.
+        /// The format keeps no digests; or, of a tensor, it was not compared, as the whole file's is wrong.
         case absent
     }
 
@@ -35,8 +35,13 @@ public struct Inspection: Codable, Equatable, Sendable {
     /// The digest over the whole file.
     public let digest: Digest
 
-    /// How many values all tensors hold.
-    public var valueCount: Int { tensors.reduce(0) { $0 + $1.shape.reduce(1, *) } }
+    /// How many values all tensors hold; `Int.max` where a file claims more.
+    public var valueCount: Int {
+        tensors.reduce(0) { sum, tensor in
+            let (total, overflow) = sum.addingReportingOverflow(StoredTensor.count(of: tensor.shape) ?? .max)
+            return overflow ? .max : total
+        }
+    }
 }
 
 extension Inspection {
@@ -63,7 +68,7 @@ extension Inspection {
     private init(_ path: String, file: WeightFile, digest: Digest) throws {
         self.init(
             path: path, format: file.format, fileSize: try FileBytes.size(path),
-            tensors: file.tensors.map { Tensor($0, section: nil, digest: digest) },
+            tensors: file.tensors.map { Tensor($0, section: nil, digest: .absent) },
             metadata: file.metadata, texts: [:], digest: digest)
     }
 

@@ -22,7 +22,10 @@ extension WeightFile {
                 return StoredTensor(
                     name: buffer.path, shape: buffer.shape, scalars: buffer.value.scalars, role: .buffer)
             }
-            let counts = buffer.value.scalars.map { Int64($0) }
+            // The largest counter is 2^63 as a Float, one more than an Int64 holds.
+            let counts = buffer.value.scalars.map {
+                Int64(exactly: $0.rounded(.towardZero)) ?? ($0 < 0 ? .min : .max)
+            }
             return StoredTensor(
                 name: buffer.path, shape: buffer.shape, elementType: .int64,
                 bytes: counts.withUnsafeBytes { Data($0) }, role: .buffer)

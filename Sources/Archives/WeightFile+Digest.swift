@@ -10,6 +10,14 @@ extension WeightFile {
             hash.update(data: Data("\(tensor.name) \(tensor.shape) \(tensor.elementType.rawValue)\n".utf8))
             hash.update(data: tensor.bytes)
         }
-        return hash.finalize().map { String(format: "%02x", $0) }.joined()
+        return hash.finalize().hexadecimal
+    }
+}
+
+extension Sequence<UInt8> {
+    /// Two digits per byte, as digests are written.
+    package var hexadecimal: String {
+        let digits = Array("0123456789abcdef")
+        return String(flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
     }
 }

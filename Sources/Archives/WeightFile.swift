@@ -49,6 +49,10 @@ extension WeightFile {
     /// - Throws: `ArchiveError`.
     public static func read(_ path: String, widening: Bool = false) throws -> WeightFile {
         var file = try readAsStored(path)
+        if let problem = file.metadata.preprocessing?.problem {
+            throw ArchiveError.damaged(
+                path: path, format: file.format.title, reason: "its metadata's preprocessing cannot be: \(problem)")
+        }
         if widening {
             file.tensors = file.tensors.map { tensor in
                 switch tensor.elementType {
@@ -102,11 +106,9 @@ enum FileKind {
     init(of path: String) throws {
         let head = try FileBytes.read(path, limit: 8_192)
         let size = try FileBytes.size(path)
-        let signature = Data([0x89, 0x48, 0x44, 0x46, 0x0d, 0x0a, 0x1a, 0x0a])
         if GraftSeal.recognises(head) {
             self = .graft
-        } else if [0, 512, 1_024, 2_048, 4_096].contains(where: { head.dropFirst($0).starts(with: signature) }
-        ) {
+        } else if FileBytes.beginsAsHDF5(head) {
             self = .hdf5
         } else if head.starts(with: [0x50, 0x4b, 0x03, 0x04]) || head.starts(with: [0x50, 0x4b, 0x05, 0x06]) {
             self = .zip

@@ -75,3 +75,28 @@ public struct Preprocessing: Codable, Equatable, Sendable {
         self.channelOrder = channelOrder
     }
 }
+
+extension Preprocessing {
+    /// The most pixels that a side may be set to.
+    public static let longestSide = 65_536
+
+    /// How many channels the network's input has.
+    public var channels: Int { channelOrder == .grey ? 1 : 3 }
+
+    /// What makes it impossible to use, in words; nil where nothing does.
+    var problem: String? {
+        for (name, size) in [("inputSize", inputSize), ("resize", resize ?? 1)]
+        where !(1...Self.longestSide).contains(size) {
+            return "\(name) is \(size), not 1 to \(Self.longestSide)"
+        }
+        for (name, values) in [("mean", mean), ("standardDeviation", standardDeviation)] {
+            guard [1, channels].contains(values.count) else {
+                return "\(name) has \(values.count) numbers for \(channels) channel\(channels == 1 ? "" : "s")"
+            }
+            guard values.allSatisfy(\.isFinite), name == "mean" || values.allSatisfy({ $0 > 0 }) else {
+                return "\(name) is \(values)"
+            }
+        }
+        return nil
+    }
+}

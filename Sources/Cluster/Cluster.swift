@@ -90,6 +90,6 @@ public enum Cluster {
             let message = failure.message.replacingOccurrences(of: "\n", with: "\u{1e}")
             line = "graft-cause: \(failure.exitCode.rawValue) \(failure.rank) \(message)"
         }
-        FileHandle.standardError.write(Data((line + "\n").utf8))
+        FileHandle.standardError.writeIfPossible(line + "\n")
     }
 }

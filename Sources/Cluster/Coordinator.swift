@@ -46,7 +46,7 @@ final class Coordinator {
         (network, loadReport) = try Self.network(recipe, file, images)
         classNames = try Self.classNames(recipe, file, images, outputs: network.architecture.classes)
         (training, validation) = try recipe.data.open(classNames: classNames, weights: recipe.model.weights ?? "")
-        preprocessing = recipe.data.preprocessing(
+        preprocessing = try recipe.data.preprocessing(
             file?.metadata.preprocessing ?? network.architecture.preprocessing)
         var metadata = WeightMetadata()
         metadata.preprocessing = preprocessing

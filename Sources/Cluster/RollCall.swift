@@ -1,4 +1,5 @@
 import COpenMPI
+import Collectives
 import Foundation
 
 /// Waiting, and saying for whom.
@@ -89,6 +90,6 @@ final class RollCall {
             let names = missing.map { "rank \($0) on \(hostNames[$0])" }
             message += "; not yet there: " + names.joined(separator: ", ")
         }
-        FileHandle.standardError.write(Data((message + "\n").utf8))
+        FileHandle.standardError.writeIfPossible(message + "\n")
     }
 }

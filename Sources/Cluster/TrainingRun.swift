@@ -178,7 +178,7 @@ public final class TrainingRun {
         }
         try collectives.agree(failure)
         if scatters { validation = try scatterOnce(description, training, received, validation) }
-        let policy: BrokenFilePolicy = recipe.data.brokenFiles == .skip ? .skip : .fail
+        let policy = recipe.data.brokenFiles
         let seed = UInt64(max(0, recipe.run.seed))
         return RunData(
             training: BatchLoader(

@@ -1,3 +1,5 @@
+import Foundation
+
 /// What a Graft process exits with, so that scripts and schedulers can decide what to do next.
 public enum ExitCode: Int32, Codable, Sendable {
     case done = 0
@@ -41,4 +43,10 @@ public struct RankFailure: GraftError, Codable {
     }
 
     public var description: String { "rank \(rank): \(message)" }
+}
+
+extension FileHandle {
+    /// Writes what a person is to read. Where nobody can (a full disk, a closed pipe), it is lost and the program
+    /// goes on: `write(_:)` would end it.
+    package func writeIfPossible(_ text: String) { try? write(contentsOf: Data(text.utf8)) }
 }

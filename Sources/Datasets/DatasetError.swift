@@ -1,4 +1,5 @@
 import Collectives
+import Foundation
 
 /// What can be wrong with data from outside: facts here, the words in `description`.
 public enum DatasetError: GraftError, Equatable {
@@ -12,6 +13,8 @@ public enum DatasetError: GraftError, Equatable {
     /// A dataset file (IDX, HDF5) whose contents contradict themselves or the format.
     case damaged(path: String, reason: String)
     case noDataset(path: String)
+    /// A folder that holds a training and a test part, and no word on which is meant.
+    case severalParts(path: String, parts: [String])
     case noClasses(path: String)
     case oneClassOnly(path: String, className: String)
     case emptyClass(path: String, className: String)
@@ -21,11 +24,13 @@ public enum DatasetError: GraftError, Equatable {
     case tooManyClasses(source: String, classes: Int, weights: String, outputs: Int)
     case unknownClass(name: String, nearest: [String], source: String)
     case duplicateClass(name: String)
-    case tooFewInClass(className: String, asked: Int, available: Int, key: String)
+    case tooFewInClass(source: String, className: String, asked: Int, available: Int, key: String)
     case invalidSelection(key: String, value: String, rule: String)
     case nothingSelected(source: String)
     case invalidTransform(key: String, value: String, rule: String)
     case wrongImageSize(path: String, expected: [Int], actual: [Int])
+    /// A step that does not exist for float images; `key` is what recipes call it.
+    case notForFloats(path: String, key: String)
     case moreRanksThanSamples(ranks: Int, samples: Int)
     case invalidBatch(Int)
     /// A shard received from the coordinator that does not hold what was announced.
@@ -35,7 +40,7 @@ public enum DatasetError: GraftError, Equatable {
     public var exitCode: ExitCode {
         switch self {
         case .unknownClass, .duplicateClass, .invalidSelection, .invalidTransform, .moreRanksThanSamples,
-            .invalidBatch:
+            .invalidBatch, .severalParts:
             return .usage
         case .damagedShard, .sampleNotHeld:
             return .cluster
@@ -69,9 +74,9 @@ extension DatasetError {
         case .unwritable(let path, let reason):
             return "\(path): cannot be written (\(reason))"
         case .notAnImage(let path):
-            return "\(path): not a JPEG or PNG image; remove it, or set broken files to 'skip'"
+            return "\(path): not a JPEG or PNG image; remove it, or \(Self.skipping)"
         case .brokenImage(let path, let reason):
-            return "\(path): broken image (\(reason)); replace it, or set broken files to 'skip'"
+            return "\(path): broken image (\(reason)); replace it, or \(Self.skipping)"
         case .imageTooLarge(let path, let width, let height):
             return "\(path): \(width)×\(height) pixels are more than the limit of "
                 + "\(ImageDecoder.pixelLimit); shrink the image"
@@ -81,6 +86,9 @@ extension DatasetError {
             return "\(path): no data set found; expected a folder of class folders with "
                 + ".jpg, .jpeg or .png files, an IDX images file (plain or .gz) with its labels file "
                 + "beside it, or an HDF5 file with /images and /labels"
+        case .severalParts(let path, let parts):
+            return "\(path): holds several parts (\(parts.joined(separator: ", "))); "
+                + "choose one with --split train or --split test"
         case .noClasses(let path):
             return "\(path): no class folders; expected one folder per class, with its images inside"
         case .oneClassOnly(let path, let className):
@@ -92,8 +100,9 @@ extension DatasetError {
             return "\(source): no class '\(name)'" + (nearest.first.map { "; did you mean '\($0)'?" } ?? "")
         case .duplicateClass(let name):
             return "class '\(name)' is listed twice; list each class once"
-        case .tooFewInClass(let className, let asked, let available, let key):
-            return "\(key): \(asked) samples asked of class '\(className)', which has \(available)"
+        case .tooFewInClass(let source, let className, let asked, let available, let key):
+            return "\(source): \(key): \(asked) samples asked of class '\(className)', which has \(available); "
+                + "ask for fewer or leave the class out"
         case .invalidSelection(let key, let value, let rule), .invalidTransform(let key, let value, let rule):
             return "\(key): \(value) is not possible; \(rule)"
         case .nothingSelected(let source):
@@ -101,6 +110,9 @@ extension DatasetError {
         case .wrongImageSize(let path, let expected, let actual):
             return "\(path): an image of channels×height×width \(text(actual)) where "
                 + "\(text(expected)) is expected; add a resize or crop"
+        case .notForFloats(let path, let key):
+            return "\(path): float32 images are taken as already normalised, so that \(key) does not exist for "
+                + "them; remove it, or give uint8 images"
         case .moreRanksThanSamples(let ranks, let samples):
             return "\(ranks) ranks but only \(samples) samples; start at most \(samples) ranks"
         case .invalidBatch(let batch):
@@ -110,6 +122,13 @@ extension DatasetError {
         case .sampleNotHeld(let index):
             return "sample \(index) was not sent to this rank"
         }
+    }
+
+    private static let skipping = "leave such files out: data.broken-files=skip, graft pack --skip-broken"
+
+    /// What the system has just said about `path`.
+    static func unreadable(_ path: String) -> DatasetError {
+        .unreadable(path: path, reason: String(cString: strerror(errno)))
     }
 
     private func text(_ shape: [Int]) -> String { shape.map(String.init).joined(separator: "×") }

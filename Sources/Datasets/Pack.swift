@@ -65,11 +65,14 @@ public func packImages(
     var skipped: [String] = []
     if options.brokenFiles == .skip {
         // The number of images stands at the start of the file: broken ones must be known before.
-        let found = concurrently(indices) { try dataset.image(at: $0) }
+        // The images are let go of at once: all of them would hardly fit in memory.
+        let found = concurrently(indices) { _ = try dataset.image(at: $0) }
+        var broken: Set<Int> = []
         for case (let index, .failure(let error as DatasetError)) in zip(indices, found) where error.isBrokenSample {
             skipped.append(error.description)
-            indices.removeAll { $0 == index }
+            broken.insert(index)
         }
+        indices.removeAll(where: broken.contains)
         if indices.isEmpty { throw DatasetError.nothingSelected(source: dataset.source) }
     }
     try AtomicFile.replace(path) { temporary in

@@ -3,7 +3,7 @@ import Foundation
 import Tensors
 
 /// Which samples of a data set to use. The parts apply in this order: classes, the first of each class left
-/// out, so many per class, a limit. Everything random follows from `seed`.
+/// out, so many per class. Everything random follows from `seed`.
 public struct Selection: Codable, Equatable, Sendable {
     /// Only these classes, labelled 0, 1, … in this order; all in the data set's order where nil.
     public var classes: [String]?
@@ -15,53 +15,46 @@ public struct Selection: Codable, Equatable, Sendable {
     public var perClass: Int?
     /// This part of each class (above 0, up to 1; at least one sample), drawn by `seed`.
     public var fraction: Double?
-    /// Takes what `firstPerClass`, `perClass` or `fraction` would leave: a validation set from the same folder.
-    public var takesRest: Bool
-    /// At most so many samples in all, drawn by `seed`.
-    public var limit: Int?
     public var seed: UInt64
 
     public init(
         classes: [String]? = nil, skipFirstPerClass: Int? = nil, firstPerClass: Int? = nil,
-        perClass: Int? = nil, fraction: Double? = nil, takesRest: Bool = false, limit: Int? = nil,
-        seed: UInt64 = 0
+        perClass: Int? = nil, fraction: Double? = nil, seed: UInt64 = 0
     ) {
         self.classes = classes
         self.skipFirstPerClass = skipFirstPerClass
         self.firstPerClass = firstPerClass
         self.perClass = perClass
         self.fraction = fraction
-        self.takesRest = takesRest
-        self.limit = limit
         self.seed = seed
     }
 
+    /// - Parameter keys: what stands before the words that recipes and options have for the properties
+    ///   (`per-class`) where they were given: `data.train.`, `--`.
     /// - Throws: `DatasetError.invalidSelection` for numbers and combinations that make no sense; needs no data.
-    public func validate() throws {
+    public func validate(keys: String = "") throws {
         let counts = [
-            ("skipFirstPerClass", skipFirstPerClass, 0), ("firstPerClass", firstPerClass, 1),
-            ("perClass", perClass, 1), ("limit", limit, 1),
+            ("skip-per-class", skipFirstPerClass, 0), ("first-per-class", firstPerClass, 1), ("per-class", perClass, 1),
         ]
         for case (let key, let value?, let least) in counts where value < least {
-            throw DatasetError.invalidSelection(key: key, value: "\(value)", rule: "give \(least) or more")
+            throw DatasetError.invalidSelection(key: keys + key, value: "\(value)", rule: "give \(least) or more")
         }
         if let fraction, !(fraction > 0 && fraction <= 1) {
             throw DatasetError.invalidSelection(
-                key: "fraction", value: "\(fraction)", rule: "give a number above 0 and up to 1")
+                key: keys + "fraction", value: "\(fraction)", rule: "give a number above 0 and up to 1")
         }
-        let ways = [firstPerClass != nil, perClass != nil, fraction != nil].filter { $0 }.count
-        if ways > 1 {
+        let ways = [
+            ("first-per-class", firstPerClass != nil), ("per-class", perClass != nil), ("fraction", fraction != nil),
+        ]
+        let given = ways.filter { $0.1 }.map { keys + $0.0 }
+        if given.count > 1 {
             throw DatasetError.invalidSelection(
-                key: "selection", value: "more than one of firstPerClass, perClass and fraction", rule: "give one")
-        }
-        if takesRest && ways == 0 {
-            throw DatasetError.invalidSelection(
-                key: "takesRest", value: "true alone", rule: "add firstPerClass, perClass or fraction")
+                key: given[1], value: "together with \(given[0])", rule: "give one of the two")
         }
         if let classes {
             if classes.count < 2 {
                 throw DatasetError.invalidSelection(
-                    key: "classes", value: "\(classes)", rule: "name at least two classes")
+                    key: keys + "classes", value: "\(classes)", rule: "name at least two classes")
             }
             var seen: Set<String> = []
             for name in classes where !seen.insert(name).inserted {
@@ -70,46 +63,39 @@ public struct Selection: Codable, Equatable, Sendable {
         }
     }
 
-    /// The chosen samples of one class, ascending.
-    func choose(from members: [Int], className: String) throws -> [Int] {
+    /// The chosen samples of one class, ascending; `source` and `keys` are for messages.
+    func choose(from members: [Int], className: String, source: String, keys: String) throws -> [Int] {
+        func check(_ asked: Int, _ key: String, _ available: Int) throws {
+            guard asked > available else { return }
+            throw DatasetError.tooFewInClass(
+                source: source, className: className, asked: asked, available: available, key: keys + key)
+        }
         var members = members
         if let skip = skipFirstPerClass {
-            try check(skip, "skipFirstPerClass", members.count, className)
+            try check(skip, "skip-per-class", members.count)
             members.removeFirst(skip)
         }
-        let chosen: [Int]
         if let first = firstPerClass {
-            try check(first, "firstPerClass", members.count, className)
-            chosen = Array(0..<first)
-        } else if perClass != nil || fraction != nil {
-            let count = perClass ?? max(1, Int((Double(members.count) * (fraction ?? 1)).rounded()))
-            try check(count, "perClass", members.count, className)
-            let order = Permutation(
-                count: members.count, key: RandomKey(seed: seed, purpose: .selection, path: className))
-            chosen = (0..<count).map { order[$0] }.sorted()
-        } else {
-            return members
+            try check(first, "first-per-class", members.count)
+            return Array(members[..<first])
         }
-        if !takesRest { return chosen.map { members[$0] } }
-        let taken = Set(chosen)
-        return members.indices.filter { !taken.contains($0) }.map { members[$0] }
-    }
-
-    private func check(_ asked: Int, _ key: String, _ available: Int, _ className: String) throws {
-        if asked > available {
-            throw DatasetError.tooFewInClass(
-                className: className, asked: asked, available: available, key: key)
-        }
+        guard perClass != nil || fraction != nil else { return members }
+        let count = perClass ?? max(1, Int((Double(members.count) * (fraction ?? 1)).rounded()))
+        try check(count, perClass == nil ? "fraction" : "per-class", members.count)
+        let order = Permutation(
+            count: members.count, key: RandomKey(seed: seed, purpose: .selection, path: className))
+        return (0..<count).map { order[$0] }.sorted().map { members[$0] }
     }
 }
 
 extension ImageDataset {
     /// The samples that `selection` names, relabelled where it names classes.
     ///
+    /// - Parameter keys: as in `Selection.validate`.
     /// - Throws: `DatasetError` where a class is unknown (with the nearest name), has too few samples,
     ///   or where nothing is left.
-    public func selecting(_ selection: Selection) throws -> any ImageDataset {
-        try selection.validate()
+    public func selecting(_ selection: Selection, keys: String = "") throws -> any ImageDataset {
+        try selection.validate(keys: keys)
         if selection == Selection(seed: selection.seed) { return self }
         let names = selection.classes ?? classNames
         var newLabels = [Int32](repeating: -1, count: classNames.count)
@@ -126,12 +112,7 @@ extension ImageDataset {
         }
         var chosen: [Int] = []
         for (label, className) in classNames.enumerated() where newLabels[label] >= 0 {
-            chosen += try selection.choose(from: members[label], className: className)
-        }
-        if let limit = selection.limit, limit < chosen.count {
-            let order = Permutation(
-                count: chosen.count, key: RandomKey(seed: selection.seed, purpose: .selection, path: "limit"))
-            chosen = (0..<limit).map { chosen[order[$0]] }
+            chosen += try selection.choose(from: members[label], className: className, source: source, keys: keys)
         }
         if chosen.isEmpty { throw DatasetError.nothingSelected(source: source) }
         chosen.sort()

@@ -1,5 +1,6 @@
 import Archives
 import Datasets
+import Foundation
 import Models
 import Training
 
@@ -8,20 +9,30 @@ extension Recipe.Data {
     ///
     /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
     public func openTraining() throws -> any ImageDataset {
-        try train.open(split: trainSplit, classes: classes.isEmpty ? nil : classes)
+        try train.open("train", split: trainSplit, classes: classes.isEmpty ? nil : classes)
     }
 
     /// The validation images; nil where the recipe has none. Of data that comes in parts, the test part, or
     /// the training part where the recipe takes what training leaves of the same path.
     ///
     /// - Parameter classNames: the classes of the training images, so that labels mean the same.
-    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
+    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class; `RecipeError.conflict` where training
+    ///   takes all images of the same part.
     public func openValidation(classNames: [String]? = nil) throws -> (any ImageDataset)? {
         guard let validation else { return nil }
-        let isRest = validation.path == train.path && validation.selects
+        let isRest = validation.path == train.path && validation.selects && train.selects
+        let split = validation.split ?? (isRest ? trainSplit : .test)
+        if !train.selects {
+            let sources = try [train.source(split: trainSplit), validation.source(split: split)]
+            guard sources[0] != sources[1] else {
+                throw RecipeError.conflict(
+                    place: "recipe", key: "data.validation", value: validation.path,
+                    problem: "data.train takes all images of \(sources[0])",
+                    remedy: "give another path or split, or let data.train select, such as with first-per-class")
+            }
+        }
         return try validation.open(
-            split: validation.split ?? (isRest ? trainSplit : .test),
-            classes: classNames ?? (classes.isEmpty ? nil : classes))
+            "validation", split: split, classes: classNames ?? (classes.isEmpty ? nil : classes))
     }
 
     private var trainSplit: DatasetSplit { train.split ?? .train }
@@ -45,19 +56,36 @@ extension Recipe.Data {
     /// What the images are turned into: what the weights were trained on, with the recipe's overrides.
     ///
     /// Where only the size is given, the part that the centre crop keeps stays the same.
-    public func preprocessing(_ weights: Preprocessing) -> Preprocessing {
+    ///
+    /// - Parameter weights: as `WeightFile.read` gives it, or an architecture.
+    /// - Throws: `RecipeError.conflict` where an override does not go together with what the weights say.
+    public func preprocessing(_ weights: Preprocessing) throws -> Preprocessing {
+        func conflict(_ key: String, _ value: Any, _ problem: String, _ remedy: String) -> RecipeError {
+            .conflict(place: "recipe", key: "data.image.\(key)", value: "\(value)", problem: problem, remedy: remedy)
+        }
         var result = weights
         if let size = image.size {
             result.inputSize = size
             result.resize = weights.resize.map { ($0 * size + weights.inputSize / 2) / weights.inputSize }
         }
-        if let resize = image.resize { result.resize = resize }
-        func perChannel(_ values: [Double]) -> [Float] {
-            let count = values.count == 1 ? weights.mean.count : values.count
-            return (0..<count).map { Float(values[values.count == 1 ? 0 : $0]) }
+        if let resize = image.resize {
+            guard resize >= result.inputSize else {
+                throw conflict(
+                    "resize", resize, "the crop of the weights is \(result.inputSize)",
+                    "resize to at least that, or give data.image.size")
+            }
+            result.resize = resize
         }
-        if let mean = image.mean { result.mean = perChannel(mean) }
-        if let deviation = image.standardDeviation { result.standardDeviation = perChannel(deviation) }
+        func perChannel(_ key: String, _ values: [Double]) throws -> [Float] {
+            guard values.count == 1 || values.count == weights.channels else {
+                throw conflict(key, values, "the weights take grey images", "give one number")
+            }
+            return (0..<weights.channels).map { Float(values[values.count == 1 ? 0 : $0]) }
+        }
+        if let mean = image.mean { result.mean = try perChannel("mean", mean) }
+        if let deviation = image.standardDeviation {
+            result.standardDeviation = try perChannel("standard-deviation", deviation)
+        }
         return result
     }
 
@@ -87,11 +115,6 @@ extension Recipe.Data {
         }
         return transform
     }
-
-    /// What a file that cannot be decoded does.
-    public var brokenFilePolicy: BrokenFilePolicy {
-        brokenFiles == .skip ? .skip : .fail
-    }
 }
 
 extension Recipe.Data.Source {
@@ -102,9 +125,16 @@ extension Recipe.Data.Source {
             fraction: fraction, seed: UInt64(seed))
     }
 
-    func open(split: DatasetSplit, classes: [String]?) throws -> any ImageDataset {
+    /// - Parameter key: `train` or `validation`, for messages.
+    func open(_ key: String, split: DatasetSplit, classes: [String]?) throws -> any ImageDataset {
         let all = try openImageDataset(at: path, split: split)
-        return try all.selecting(selection(classes: classes == all.classNames ? nil : classes))
+        return try all.selecting(
+            selection(classes: classes == all.classNames ? nil : classes), keys: "data.\(key).")
+    }
+
+    /// The file or folder that is opened, spelled in one way.
+    func source(split: DatasetSplit) throws -> String {
+        URL(fileURLWithPath: try imageSource(at: path, split: split)).standardizedFileURL.path
     }
 }
 

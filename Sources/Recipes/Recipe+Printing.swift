@@ -1,3 +1,4 @@
+import Archives
 import Crypto
 import Foundation
 import Training
@@ -13,8 +14,7 @@ extension Recipe {
     /// where this is the same; keys of `harmlessKeys` do not enter.
     public var fingerprint: String {
         let lines = settings.filter { !Self.isHarmless($0.key) }.map { "\($0.key)=\($0.value)\n" }
-        return SHA256.hash(data: Foundation.Data(lines.joined().utf8))
-            .map { String(format: "%02x", $0) }.joined()
+        return SHA256.hash(data: Foundation.Data(lines.joined().utf8)).hexadecimal
     }
 
     /// What may differ between a run and its resumption: names, logging, saving, output, and how data reaches

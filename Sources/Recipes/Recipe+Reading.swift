@@ -1,3 +1,4 @@
+import Archives
 import Datasets
 import Foundation
 import Training
@@ -101,6 +102,11 @@ extension Recipe.Model {
             architecture: try section.text("architecture"), variant: try section.text("variant"),
             width: try section.number("width", "give a number above 0, such as 0.25") { $0 > 0 },
             weights: weights, head: head)
+        if width != nil, architecture == nil {
+            throw section.conflict(
+                "width", "without model.architecture the weights say what they are",
+                "give model.architecture too, or remove it")
+        }
         if weights == nil, head == .keep {
             throw section.conflict(
                 "head", "there are no weights to keep it from", "give model.weights or set model.head to new")
@@ -132,12 +138,12 @@ extension Recipe.Data {
         augmentation =
             try section.section("augment", keys: Augmentation.keys).map(Augmentation.init) ?? augmentation
         sharding = try section.choice("sharding", of: Sharding.self) ?? sharding
-        brokenFiles = try section.choice("broken-files", of: BrokenFiles.self) ?? brokenFiles
+        brokenFiles = try section.choice("broken-files", of: BrokenFilePolicy.self) ?? brokenFiles
         prefetch = try section.integer("prefetch", atLeast: 1) ?? prefetch
-        if let validation, validation.draws(sameAs: train) {
+        if let validation, validation.repeats(train) {
             throw section.conflict(
                 "validation", "these are the images that data.train takes",
-                "give another path or split, or a selection such as skip-per-class")
+                "give another path or split, or a selection for both, such as first-per-class and skip-per-class")
         }
         if classes.count == 1 {
             throw section.invalid("classes", "one class ('\(classes[0])')", "give two or more, or none for all")
@@ -171,7 +177,7 @@ extension Recipe.Data.Source {
             throw section.conflict(
                 given[1], "'\(section.fullName(given[0]))' is given too", "choose one of the two")
         }
-        if let seed = try section.integer("seed", atLeast: 0) {
+        if let seed = try section.integer("seed", atLeast: 0, atMost: .max) {
             self.seed = seed
             if perClass == nil && fraction == nil {
                 throw section.conflict("seed", "nothing is chosen at random", "give per-class or fraction, or remove it")
@@ -179,9 +185,11 @@ extension Recipe.Data.Source {
         }
     }
 
-    /// Whether both are bound to take the same images.
-    func draws(sameAs other: Self) -> Bool {
-        self == other || (path == other.path && split == other.split && !selects && !other.selects)
+    /// Whether this is bound to take images of `train`, whatever is at the path.
+    func repeats(_ train: Self) -> Bool {
+        guard path == train.path else { return false }
+        let isSamePart = split == train.split || split == (train.split ?? .train)
+        return self == train || (!train.selects && isSamePart && (!selects || split != nil))
     }
 
     var selects: Bool {
@@ -193,8 +201,8 @@ extension Recipe.Data.Image {
     static let keys = ["size", "resize", "mean", "standard-deviation"]
 
     init(_ section: Section) throws {
-        size = try section.integer("size", atLeast: 1)
-        resize = try section.integer("resize", atLeast: 1)
+        size = try section.integer("size", atLeast: 1, atMost: Preprocessing.longestSide)
+        resize = try section.integer("resize", atLeast: 1, atMost: Preprocessing.longestSide)
         let channels = "give one number per channel (1 or 3), above 0 for the deviation"
         mean = try section.numbers("mean", channels) { [1, 3].contains($0.count) }
         standardDeviation = try section.numbers("standard-deviation", channels) { values in
@@ -222,7 +230,7 @@ extension Recipe.Data.Augmentation {
         } else if let crop = try section.section("random-resized-crop", keys: cropKeys) {
             randomResizedCrop = try .init(crop)
         }
-        cropPadding = try section.integer("crop-padding", atLeast: 1)
+        cropPadding = try section.integer("crop-padding", atLeast: 1, atMost: Preprocessing.longestSide)
         flip = try section.flag("flip") ?? flip
         jitter = try section.section("jitter", keys: ["brightness", "contrast", "saturation", "hue"])
             .map(Recipe.Data.Jitter.init)
@@ -237,8 +245,10 @@ extension Recipe.Data.RandomResizedCrop {
     init(_ section: Section) throws {
         minimumArea =
             try section.number("minimum-area", "give a number above 0, up to 1") { $0 > 0 && $0 <= 1 } ?? minimumArea
-        minimumAspect = try section.number("minimum-aspect", "give a number above 0") { $0 > 0 } ?? minimumAspect
-        maximumAspect = try section.number("maximum-aspect", "give a number above 0") { $0 > 0 } ?? maximumAspect
+        let rule = "give a number from 0.001 to 1000"
+        let isValid: (Double) -> Bool = { TransformStep.aspects.contains($0) }
+        minimumAspect = try section.number("minimum-aspect", rule, where: isValid) ?? minimumAspect
+        maximumAspect = try section.number("maximum-aspect", rule, where: isValid) ?? maximumAspect
         if minimumAspect > maximumAspect {
             throw section.conflict(
                 section.value("minimum-aspect") == nil ? "maximum-aspect" : "minimum-aspect",
@@ -249,10 +259,11 @@ extension Recipe.Data.RandomResizedCrop {
 
 extension Recipe.Data.Jitter {
     init(_ section: Section) throws {
-        let rule = "give 0 or more"
-        brightness = try section.number("brightness", rule) { $0 >= 0 } ?? brightness
-        contrast = try section.number("contrast", rule) { $0 >= 0 } ?? contrast
-        saturation = try section.number("saturation", rule) { $0 >= 0 } ?? saturation
+        let rule = "give a number from 0 to 100"
+        let isValid: (Double) -> Bool = { ColorJitter.strengths.contains($0) }
+        brightness = try section.number("brightness", rule, where: isValid) ?? brightness
+        contrast = try section.number("contrast", rule, where: isValid) ?? contrast
+        saturation = try section.number("saturation", rule, where: isValid) ?? saturation
         hue = try section.number("hue", "give a number from 0 to 0.5") { $0 >= 0 && $0 <= 0.5 } ?? hue
     }
 }
@@ -264,13 +275,13 @@ extension Recipe.Run {
 
     init(_ section: Section) throws {
         output = try section.text("output")
-        seed = try section.integer("seed", atLeast: 0) ?? seed
+        seed = try section.integer("seed", atLeast: 0, atMost: .max) ?? seed
         saveEvery = try Recipe.Interval(section, "save-every") ?? saveEvery
         validateEvery = try Recipe.Interval(section, "validate-every") ?? validateEvery
         keep = try section.integer("keep", atLeast: 2) ?? keep
         logEvery = try section.integer("log-every", atLeast: 1) ?? logEvery
         if section.value("threads").map({ $0 != RecipeNode("auto") }) == true {
-            threads = try section.integer("threads", atLeast: 1)
+            threads = try section.integer("threads", atLeast: 1, atMost: 4_096)
         }
     }
 }

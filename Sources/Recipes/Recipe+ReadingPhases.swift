@@ -40,7 +40,8 @@ extension Recipe.Phase {
             name: try section.text("name") ?? defaultName, length: try Self.length(section),
             technique: try section.choice("transfer", of: Technique.self)
                 ?? (hasWeights ? .fineTuning : .fromScratch))
-        batch = try section.integer("batch", atLeast: 1) ?? batch
+        // A batch times the largest image times a network must not overflow.
+        batch = try section.integer("batch", atLeast: 1, atMost: 100_000) ?? batch
         unfreeze = try section.words("unfreeze") ?? unfreeze
         rules = try Self.rules(section)
         optimizer = try Recipe.Optimizer(section) ?? optimizer

@@ -67,26 +67,25 @@ public struct Recipe: Equatable, Sendable {
         public var image = Image()
         public var augmentation = Augmentation()
         public var sharding = Sharding.shared
-        public var brokenFiles = BrokenFiles.error
+        public var brokenFiles = BrokenFilePolicy.fail
         /// Batches prepared ahead.
         public var prefetch = 4
 
         /// How a rank gets its part: reads a file system that all share, or is sent it by rank 0.
         public enum Sharding: String, CaseIterable, Sendable { case shared, scatter }
-        /// What a file that cannot be decoded does.
-        public enum BrokenFiles: String, CaseIterable, Sendable { case error, skip }
 
         public init(train: Source, validation: Source? = nil) {
             self.train = train
             self.validation = validation
         }
 
-        /// Images at a path (class folders, IDX or HDF5; what it is is found by looking), or some of them. Per class, in name order: the first `skipPerClass` are left
-        /// out, then `firstPerClass`, or `perClass` at random, or a random `fraction`, are taken.
+        /// Images at a path (class folders, IDX or HDF5; what it is is found by looking), or some of them. Per
+        /// class, in name order: the first `skipPerClass` are left out, then `firstPerClass`, or `perClass` at
+        /// random, or a random `fraction`, are taken.
         public struct Source: Equatable, Sendable {
             public var path: String
-            /// Which part, where a folder holds both; nil takes the training part for `train`,
-            /// and the test part for `validation` unless that is a selection from the same path.
+            /// Which part, where a folder holds both; nil takes the training part for `train`, and the test part
+            /// for `validation` unless both are selections from the same path.
             public var split: DatasetSplit?
             public var skipPerClass: Int?
             public var firstPerClass: Int?
@@ -137,7 +136,8 @@ public struct Recipe: Equatable, Sendable {
             public init() {}
         }
 
-        /// Random colour changes; each number v draws a factor from 1 - v to 1 + v, hue a shift up to v turns.
+        /// Random colour changes; each number v (up to 100) draws a factor from 1 - v to 1 + v, hue a shift up to v
+        /// turns.
         public struct Jitter: Equatable, Sendable {
             public var brightness = 0.0
             public var contrast = 0.0

@@ -53,13 +53,14 @@ struct Section {
         }
     }
 
-    /// A whole number that is at least `minimum`.
-    func integer(_ key: String, atLeast minimum: Int) throws -> Int? {
+    /// A whole number from `minimum` to `maximum`: by default so much that no product of two overflows.
+    func integer(_ key: String, atLeast minimum: Int, atMost maximum: Int = 1_000_000_000) throws -> Int? {
         guard let node = value(key) else { return nil }
         guard case .scalar(let text) = node.content, let number = Int(text) else {
             throw wrongType(key, "a whole number", node)
         }
         guard number >= minimum else { throw invalid(key, text, "give \(minimum) or more") }
+        guard number <= maximum else { throw invalid(key, text, "give \(maximum) or less") }
         return number
     }
 

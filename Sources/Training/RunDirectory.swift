@@ -30,6 +30,7 @@ public final class RunDirectory {
         do {
             try files.createDirectory(atPath: checkpoints, withIntermediateDirectories: true)
             try requireWritable()
+            for folder in [path, checkpoints] { AtomicFile.removeLeftovers(in: folder) }
         } catch {
             throw RunDirectoryError.unwritable(path: path, reason: Self.reason(error))
         }

@@ -80,7 +80,7 @@ struct Evaluate: ParsableCommand {
         let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let selection = Selection(
             classes: names, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass)
-        let dataset = try openImageDataset(at: data, split: split).selecting(selection)
+        let dataset = try openImageDataset(at: data, split: split).selecting(selection, keys: "--")
         return (trained, try trained.matching(dataset))
     }
 

@@ -1,3 +1,4 @@
+import Collectives
 import Foundation
 import Training
 
@@ -10,7 +11,7 @@ enum Output {
 
     /// Prints a line that is no result.
     static func note(_ text: String) {
-        FileHandle.standardError.write(Data((text + "\n").utf8))
+        FileHandle.standardError.writeIfPossible(text + "\n")
     }
 
     /// 0.805 → `80.5 %`.

@@ -116,8 +116,11 @@ struct Predict: ParsableCommand {
                 expected: "normalised images, float32 N×\(channels)×H×W")
         }
         let size = Array(images.shape.dropFirst())
-        for start in stride(from: 0, to: images.shape[0], by: Self.batch) {
-            let count = min(Self.batch, images.shape[0] - start)
+        try ImageDecoder.checkSize(width: size[2], height: size[1], name: "\(file):\(name)")
+        // Few large images at a time: as much memory as the largest picture may take.
+        let batch = max(1, min(Self.batch, ImageDecoder.pixelLimit / (size[1] * size[2])))
+        for start in stride(from: 0, to: images.shape[0], by: batch) {
+            let count = min(batch, images.shape[0] - start)
             let values = try images.floats(offset: [start, 0, 0, 0], extent: [count] + size)
             try body((start..<start + count).map { "\(file):\(name)[\($0)]" }, Tensor(values, shape: [count] + size))
         }

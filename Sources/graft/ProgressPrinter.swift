@@ -1,4 +1,5 @@
 import Cluster
+import Collectives
 import Foundation
 import Training
 
@@ -74,7 +75,7 @@ final class ProgressPrinter {
     }
 
     private func write(_ text: String) {
-        FileHandle.standardOutput.write(Data(text.utf8))
+        FileHandle.standardOutput.writeIfPossible(text)
     }
 
     private func printJSON(_ value: some Encodable) {

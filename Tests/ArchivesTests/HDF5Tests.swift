@@ -73,6 +73,25 @@ final class HDF5Tests: ArchiveTestCase {
         }
     }
 
+    /// Shapes without values: no memory is taken on their word.
+    func testClaimsWithoutValuesAreRefused() throws {
+        let name = path("claims.h5")
+        let file = try HDF5File(creating: name)
+        let images = try file.root.createDataset("images", shape: [1 << 40, 3], elementType: .float32)
+        let refusal = "\(name): damaged HDF5 file: /images has the shape [1099511627776, 3] but hardly any values"
+        assertThrows(refusal) { _ = try images.floats() }
+        assertThrows(refusal) { _ = try images.bytes(offset: [5, 0], extent: [1 << 39, 3]) }
+        assertThrows(refusal) { _ = try images.read() }
+        assertThrows(refusal) { _ = try images.texts() }
+    }
+
+    func testWhatAFileClaimsInAllIsCountedWithoutOverflow() throws {
+        let file = try HDF5File(creating: path("huge.h5"))
+        for name in ["a", "b"] { _ = try file.root.createDataset(name, shape: [1 << 62], elementType: .uint8) }
+        try file.close()
+        XCTAssertEqual(try Inspection.inspect(path("huge.h5")).valueCount, .max)
+    }
+
     func testThreadsTakeTurns() throws {
         let file = try HDF5File(creating: path("threads.h5"))
         let dataset = try file.root.createDataset("values", shape: [64, 128], elementType: .int32)

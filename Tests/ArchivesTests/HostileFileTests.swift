@@ -99,6 +99,10 @@ final class HostileFileTests: ArchiveTestCase {
         XCTAssertEqual(
             try WeightFile.read(try tensorFile(shape: "I2\nI2\n", strides: "I2\nI1\n")).tensors.map(\.shape),
             [[2, 2]])
+        // The stride of a dimension of size 1 leads nowhere.
+        XCTAssertEqual(
+            try WeightFile.read(try tensorFile(shape: "I2\nI1\n", strides: "I2\nI9223372036854775807\n"))
+                .tensors.map(\.scalars), [[0, 0]])
         let cases: [(file: String, reason: String)] = [
             (
                 try tensorFile(shape: "I5\n", strides: "I1\n"),
@@ -123,6 +127,60 @@ final class HostileFileTests: ArchiveTestCase {
         file = try tensorFile(
             offset: "I9223372036854775807\n", shape: "I2\n", strides: "I9223372036854775807\n")
         XCTAssertThrowsError(try WeightFile.read(file))
+    }
+
+    func testNamesThatGrowAreRefused() throws {
+        let name = String(repeating: "x", count: 1_500)
+        var object = latin("}")
+        for _ in 0..<4 { object = latin("}S'\(name)'\n") + object + latin("s") }
+        let file = try legacy(object + latin("."))
+        assertThrows(damaged("a name of more than 4096 bytes")) { _ = try WeightFile.read(file) }
+    }
+
+    /// A directory of deflated entries of 2 GB each in a file of some bytes.
+    func testAZipBombIsRefusedByItsDirectory() throws {
+        func little(_ value: Int, _ bytes: Int = 4) -> Data {
+            withUnsafeBytes(of: value.littleEndian) { Data($0.prefix(bytes)) }
+        }
+        let name = latin("a/data.pkl")
+        let start = [little(0x0403_4b50), Data(count: 26)].reduce(Data(), +)
+        let entry = [
+            little(0x0201_4b50), Data(count: 6), little(8, 2), Data(count: 8), little(0x7fff_ffff), little(0x7fff_ffff),
+            little(name.count, 2), Data(count: 16), name,
+        ].reduce(Data(), +)
+        let end = [
+            little(0x0605_4b50), Data(count: 4), little(1, 2), little(1, 2), little(entry.count), little(start.count),
+            Data(count: 2),
+        ].reduce(Data(), +)
+        try (start + entry + end).write(to: URL(fileURLWithPath: path("bomb.pt")))
+        assertThrows("\(path("bomb.pt")): damaged PyTorch file: entries of absurd sizes") {
+            _ = try WeightFile.read(self.path("bomb.pt"))
+        }
+    }
+
+    func testPreprocessingThatCannotBeIsRefused() throws {
+        let good = Preprocessing(inputSize: 8, mean: [0.5], standardDeviation: [0.5])
+        let cases: [(change: (inout Preprocessing) -> Void, problem: String)] = [
+            ({ $0.inputSize = 0 }, "inputSize is 0, not 1 to 65536"),
+            ({ $0.inputSize = 1 << 40 }, "inputSize is 1099511627776, not 1 to 65536"),
+            ({ $0.resize = -1 }, "resize is -1, not 1 to 65536"),
+            ({ $0.mean = [] }, "mean has 0 numbers for 3 channels"),
+            ({ $0.mean = [0, 0] }, "mean has 2 numbers for 3 channels"),
+            ({ $0.standardDeviation = [0] }, "standardDeviation is [0.0]"),
+        ]
+        for (change, problem) in cases {
+            var preprocessing = good
+            change(&preprocessing)
+            let tensor = StoredTensor(name: "w", shape: [1], scalars: [1])
+            let file = WeightFile(
+                format: .graftHDF5, tensors: [tensor], metadata: WeightMetadata(preprocessing: preprocessing))
+            for (name, format) in [("p.h5", WeightFormat.graftHDF5), ("p.safetensors", .safetensors)] {
+                try file.write(to: path(name), as: format)
+                assertThrows(
+                    "\(path(name)): damaged \(format.title) file: its metadata's preprocessing cannot be: \(problem)"
+                ) { _ = try WeightFile.read(self.path(name)) }
+            }
+        }
     }
 
     func testNoPyTorchAndNoTensors() throws {

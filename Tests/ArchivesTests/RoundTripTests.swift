@@ -69,6 +69,17 @@ final class RoundTripTests: ArchiveTestCase {
         }
     }
 
+    func testOnlyLeftoversOfTheDeadAreDeleted() throws {
+        let names = [
+            ".w.h5.999999999.partial", ".w.h5.\(getpid()).partial", ".w.h5.0.partial", "w.h5.999999999.partial",
+            ".partial",
+        ]
+        for name in names { try Data().write(to: URL(fileURLWithPath: path(name))) }
+        AtomicFile.removeLeftovers(in: folder)
+        XCTAssertEqual(
+            try FileManager.default.contentsOfDirectory(atPath: folder).sorted(), names.dropFirst().sorted())
+    }
+
     func testFormatsThatAreOnlyRead() {
         assertThrows("\(path("w")): writing PyTorch is not supported") {
             try WeightFile(format: .safetensors, tensors: []).write(to: self.path("w"), as: .pytorchZip)
@@ -118,7 +129,10 @@ final class RoundTripTests: ArchiveTestCase {
         ) {
             _ = try WeightFile.read(bad)
         }
-        XCTAssertEqual(try Inspection.inspect(bad).digest, .invalid)
+        let inspection = try Inspection.inspect(bad)
+        XCTAssertEqual(inspection.digest, .invalid)
+        // Not compared, so none is said to be wrong.
+        XCTAssertTrue(inspection.tensors.allSatisfy { $0.digest == .absent })
         try good.prefix(good.count - 1).write(to: URL(fileURLWithPath: bad))
         assertThrows(
             "\(bad): damaged Graft HDF5 file: it has \(good.count - 1) bytes, and had \(good.count) when it was written"

@@ -60,6 +60,15 @@ final class BadInputTests: CommandTestCase {
         let empty = try graft("evaluate", "--weights", weights, "--data", "empty")
         XCTAssertEqual(empty.code, 3)
         XCTAssertTrue(empty.errors.hasPrefix("graft: empty: no data set found;"), empty.errors)
+        // Both parts are there, and the answer for the wrong one would look good.
+        let both = try data("cifar10")
+        assertFails(
+            try graft("evaluate", "--weights", weights, "--data", both), code: 2,
+            "graft: \(both): holds several parts (train, test); "
+                + "choose one with --split train or --split test")
+        let few = try graft(
+            "evaluate", "--weights", weights, "--data", data("cifar10/test"), "--first-per-class", "61")
+        XCTAssertTrue(few.errors.contains("/cifar10/test: --first-per-class: 61 samples asked of class"), few.errors)
         let classes = try graft(
             "evaluate", "--weights", weights, "--data", data("cifar10/test"), "--classes", "cat,dgo")
         XCTAssertEqual(classes.code, 2)

@@ -1,3 +1,5 @@
+import Collectives
+import Foundation
 import XCTest
 
 /// Every collective under real processes. An odd count of ranks finds what powers of two hide.
@@ -8,6 +10,10 @@ final class CollectivesTests: XCTestCase {
             XCTAssertEqual(outcome.code, 0, outcome.errors)
             XCTAssertEqual(outcome.output, "collectives agree on \(ranks) ranks\n")
         }
+    }
+
+    func testTextThatCannotBeWrittenIsLost() throws {
+        try XCTUnwrap(FileHandle(forWritingAtPath: "/dev/full")).writeIfPossible("nobody reads this\n")
     }
 
     func testClusterOfOneWithoutLauncher() throws {

@@ -88,10 +88,10 @@ final class ImageDecoderTests: XCTestCase {
     func testMessages() throws {
         XCTAssertEqual(
             message(try ImageDecoder.decode(Array("hello".utf8), name: "a/b.jpg")),
-            "a/b.jpg: not a JPEG or PNG image; remove it, or set broken files to 'skip'")
+            "a/b.jpg: not a JPEG or PNG image; remove it, or \(skipping)")
         XCTAssertEqual(
             message(try ImageDecoder.decode([], name: "empty.png")),
-            "empty.png: not a JPEG or PNG image; remove it, or set broken files to 'skip'")
+            "empty.png: not a JPEG or PNG image; remove it, or \(skipping)")
         XCTAssertEqual(
             message(try ImageDecoder.decode(fileAt: "/nowhere/x.jpg")),
             "/nowhere/x.jpg: cannot be read (No such file or directory)")

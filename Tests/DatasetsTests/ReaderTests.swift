@@ -62,6 +62,21 @@ final class ReaderTests: XCTestCase {
         XCTAssertNotEqual(resized, try ClassFolders(at: root.path).fingerprint())
     }
 
+    func testPartsAreFoldersOfFolders() throws {
+        let parts = ["train/a/1.png", "train/b/1.png", "test/a/1.png", "test/b/1.png", "test/b/2.png"]
+        let root = try makeFolders(parts).path
+        XCTAssertEqual(try openImageDataset(at: root, split: .train).count, 2)
+        XCTAssertEqual(try openImageDataset(at: root, split: .test).count, 3)
+        XCTAssertEqual(
+            message(try openImageDataset(at: root)),
+            "\(root): holds several parts (train, test); choose one with --split train or --split test")
+        // Vehicles, not parts.
+        let classes = try makeFolders(["bus/1.png", "train/1.png", "test/1.png"]).path
+        for split in [DatasetSplit.train, .test, nil] {
+            XCTAssertEqual(try openImageDataset(at: classes, split: split).classNames, ["bus", "test", "train"])
+        }
+    }
+
     func testGivenFoldersAreReadWhole() throws {
         let cifar = try Locations.real("cifar10")
         let train = try openImageDataset(at: cifar.path, split: .train)
@@ -89,11 +104,13 @@ final class ReaderTests: XCTestCase {
         guard FileManager.default.fileExists(atPath: path) else {
             throw XCTSkip("Fashion-MNIST is not installed (apt: dataset-fashion-mnist)")
         }
-        let names = ["T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Boot"]
-        let train = try openImageDataset(at: path, split: .train, classNames: names)
+        let train = try openImageDataset(at: path, split: .train)
         XCTAssertEqual(train.classCounts, [Int](repeating: 6000, count: 10))
-        XCTAssertEqual(train.classNames, names)
         XCTAssertEqual(try openImageDataset(at: path, split: .test).count, 10_000)
+        XCTAssertEqual(
+            message(try openImageDataset(at: path)),
+            "\(path): holds several parts (t10k-images-idx3-ubyte.gz, train-images-idx3-ubyte.gz); "
+                + "choose one with --split train or --split test")
     }
 
     // MARK: IDX by hand
@@ -138,6 +155,9 @@ final class ReaderTests: XCTestCase {
         XCTAssertTrue(try refusal(good, idx([2], [1, 1])).contains("only one class ('1')"))
         XCTAssertTrue(
             try refusal(idx([1 << 30, 1 << 30, 1 << 30], []), labels).contains("in a file of 16 bytes"))
+        // A plain file does not unpack.
+        XCTAssertEqual(
+            try refusal(idx([100, 10, 10], [1]), labels), damaged + "(sizes [100, 10, 10] in a file of 17 bytes)")
     }
 
     // MARK: HDF5 and pack

@@ -52,10 +52,9 @@ final class SelectionTests: XCTestCase {
         XCTAssertEqual(chosen.name(at: 10), "toy/30.png")
     }
 
-    func testFirstSkipAndRestFitTogether() throws {
+    func testFirstAndSkipFitTogether() throws {
         XCTAssertEqual(try numbers(Selection(firstPerClass: 2)), [0, 1, 10, 11, 30, 31])
-        let rest = try numbers(Selection(firstPerClass: 8, takesRest: true))
-        XCTAssertEqual(rest, try numbers(Selection(skipFirstPerClass: 8)))
+        let rest = try numbers(Selection(skipFirstPerClass: 8))
         XCTAssertEqual(Set(rest + (try numbers(Selection(firstPerClass: 8)))), Set(0..<60))
         XCTAssertEqual(try numbers(Selection(skipFirstPerClass: 8, firstPerClass: 1)), [8, 18, 38])
     }
@@ -66,17 +65,11 @@ final class SelectionTests: XCTestCase {
         XCTAssertEqual(five, try numbers(Selection(perClass: 5, seed: 3)))
         XCTAssertNotEqual(five, try numbers(Selection(perClass: 5, seed: 4)))
         XCTAssertTrue(Set(five).isSubset(of: try numbers(Selection(perClass: 9, seed: 3))))
-        let rest = try numbers(Selection(perClass: 5, takesRest: true, seed: 3))
-        XCTAssertEqual(rest.count, 45)
-        XCTAssertTrue(Set(rest).isDisjoint(with: five))
     }
 
     func testFractionsKeepTheProportions() throws {
         XCTAssertEqual(try toy.selecting(Selection(fraction: 0.3)).classCounts, [3, 6, 9])
         XCTAssertEqual(try toy.selecting(Selection(fraction: 0.001)).classCounts, [1, 1, 1])
-        XCTAssertEqual(try toy.selecting(Selection(fraction: 0.3, takesRest: true)).classCounts, [7, 14, 21])
-        XCTAssertEqual(try toy.selecting(Selection(limit: 7)).count, 7)
-        XCTAssertEqual(try toy.selecting(Selection(limit: 700)).count, 60)
     }
 
     func testImpossibleSelections() {
@@ -84,10 +77,19 @@ final class SelectionTests: XCTestCase {
         XCTAssertEqual(refusal(Selection(classes: ["cat", "hors"])), "toy: no class 'hors'; did you mean 'horse'?")
         XCTAssertEqual(refusal(Selection(classes: ["cat", "cat"])), "class 'cat' is listed twice; list each class once")
         XCTAssertEqual(
-            refusal(Selection(perClass: 11)), "perClass: 11 samples asked of class 'cat', which has 10")
+            message(try toy.selecting(Selection(perClass: 11), keys: "data.train.")),
+            "toy: data.train.per-class: 11 samples asked of class 'cat', which has 10; "
+                + "ask for fewer or leave the class out")
         XCTAssertEqual(
-            refusal(Selection(firstPerClass: 21)), "firstPerClass: 21 samples asked of class 'cat', which has 10")
-        XCTAssertEqual(refusal(Selection(perClass: 0)), "perClass: 0 is not possible; give 1 or more")
+            message(try toy.selecting(Selection(firstPerClass: 21), keys: "--")),
+            "toy: --first-per-class: 21 samples asked of class 'cat', which has 10; "
+                + "ask for fewer or leave the class out")
+        let emptied = Selection(skipFirstPerClass: 10, fraction: 0.5)
+        XCTAssertTrue(refusal(emptied).hasPrefix("toy: fraction: 1 samples asked of class 'cat', which has 0;"))
+        XCTAssertEqual(
+            refusal(Selection(firstPerClass: 1, fraction: 0.5)),
+            "fraction: together with first-per-class is not possible; give one of the two")
+        XCTAssertEqual(refusal(Selection(perClass: 0)), "per-class: 0 is not possible; give 1 or more")
         XCTAssertEqual(
             refusal(Selection(fraction: 1.5)), "fraction: 1.5 is not possible; give a number above 0 and up to 1")
         XCTAssertEqual(

@@ -69,6 +69,9 @@ struct TestGenerator: RandomNumberGenerator {
     }
 }
 
+/// What messages about broken files say of leaving them out.
+let skipping = "leave such files out: data.broken-files=skip, graft pack --skip-broken"
+
 /// The error's text, or a failure where nothing or something else is thrown.
 func message<T>(
     _ body: @autoclosure () throws -> T, file: StaticString = #filePath, line: UInt = #line

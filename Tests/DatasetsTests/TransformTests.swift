@@ -92,15 +92,16 @@ final class TransformTests: XCTestCase {
 
     func testNormalizationMatchesTorchvisionsArithmetic() {
         let image = DecodedImage(width: 2, height: 1, channels: 3, pixels: [0, 128, 255, 10, 20, 30])
-        let values = Normalization.imageNet(image).values
         let mean: [Float] = [0.485, 0.456, 0.406]
         let deviation: [Float] = [0.229, 0.224, 0.225]
+        let values = Normalization(mean: mean, standardDeviation: deviation)(image).values
         let wanted = [(0, 0), (10, 0), (128, 1), (20, 1), (255, 2), (30, 2)].map { level, channel in
             (Float(level) / 255 - mean[channel]) / deviation[channel]
         }
         XCTAssertEqual(values, wanted)
-        XCTAssertEqual(Normalization.caffe(image).values[0], 255 - 103.939, accuracy: 1e-4)
-        XCTAssertEqual(Normalization.signedUnit(image).values[4], 1)
+        let caffe = Normalization(mean: [103.939 / 255, 0, 0], standardDeviation: [1 / 255], reversesChannels: true)
+        XCTAssertEqual(caffe(image).values[0], 255 - 103.939, accuracy: 1e-4)
+        XCTAssertEqual(Normalization(mean: [0.5], standardDeviation: [0.5])(image).values[4], 1)
     }
 
     func testTransformsRepeatForOneKeyAndDifferForAnother() throws {
@@ -108,7 +109,7 @@ final class TransformTests: XCTestCase {
             steps: [
                 .randomResizedCrop(width: 20, height: 24, .bilinear), .randomFlip(),
                 .colorJitter(ColorJitter(brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1)),
-            ], normalization: .imageNet)
+            ], normalization: Normalization(mean: [0.4], standardDeviation: [0.2]))
         try transform.validate()
         func run(_ seed: UInt64) throws -> FloatImage {
             var generator = TestGenerator(seed)
@@ -148,10 +149,49 @@ final class TransformTests: XCTestCase {
         XCTAssertEqual(
             refusal(.colorJitter(ColorJitter(hue: 0.7))),
             "colorJitter.hue: 0.7 is not possible; give a number from 0 to 0.5")
+        XCTAssertEqual(
+            refusal(.colorJitter(ColorJitter(contrast: 1e39))),
+            "colorJitter.contrast: 1e+39 is not possible; give a number from 0 to 100")
+        XCTAssertEqual(
+            refusal(.randomResizedCrop(width: 3, height: 3, maximumAspect: 1e300, .bilinear)),
+            "randomResizedCrop: area 0.08, aspect 0.75 to 1e+300 is not possible; "
+                + "give an area above 0 and up to 1 and a rising range of aspects from 0.001 to 1000")
         var generator = TestGenerator(0)
         let crop = Transform(steps: [.randomCrop(width: 9, height: 9, padding: 0)])
         XCTAssertEqual(
             message(try crop(.pixels(picture(8, 8)), name: "tiny.png", using: &generator)),
             "tiny.png: an image of channels×height×width 3×8×8 where 3×9×9 is expected; add a resize or crop")
+    }
+
+    /// Steps and images that each may be, and together ask for more memory than there is.
+    func testNoStepMakesAnImageBeyondTheLimit() {
+        var generator = TestGenerator(0)
+        let line = DecodedImage(width: 20_000, height: 1, channels: 1, pixels: [UInt8](repeating: 0, count: 20_000))
+        let cases: [(TransformStep, String)] = [
+            (.resizeToCover(width: 10, height: 60_000, .bilinear), "1200000000×60000"),
+            (.resize(width: 65_536, height: 65_536, .bilinear), "65536×65536"),
+            (.centerCrop(width: 65_536, height: 65_536), "65536×65536"),
+            (.randomCrop(width: 8, height: 8, padding: 65_536), "151072×131073"),
+        ]
+        for (step, size) in cases {
+            XCTAssertEqual(
+                message(try Transform(channels: 1, steps: [step])(.pixels(line), name: "x", using: &generator)),
+                "x: \(size) pixels are more than the limit of 178956970; shrink the image")
+        }
+    }
+
+    func testStepsThatDoNotExistForFloatImagesAreRefused() {
+        var generator = TestGenerator(0)
+        let image = FloatImage(width: 4, height: 4, channels: 1, values: [Float](repeating: 0, count: 16))
+        let cases: [(TransformStep, String)] = [
+            (.randomResizedCrop(width: 4, height: 4, .bilinear), "random-resized-crop"),
+            (.colorJitter(ColorJitter(brightness: 0.1)), "jitter"),
+        ]
+        for (step, key) in cases {
+            XCTAssertEqual(
+                message(try Transform(channels: 1, steps: [step])(.values(image), name: "a.h5", using: &generator)),
+                "a.h5: float32 images are taken as already normalised, so that data.augment.\(key) does not exist "
+                    + "for them; remove it, or give uint8 images")
+        }
     }
 }

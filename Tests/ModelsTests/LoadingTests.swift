@@ -35,6 +35,14 @@ final class LoadingTests: XCTestCase {
         }
     }
 
+    func testTheLargestCounterCanBeWritten() throws {
+        let network = try Architecture(named: "resnet20").network()
+        let counter = try XCTUnwrap(network.store.buffers.first { $0.isCounter })
+        // What Int64.max becomes as a Float.
+        counter.update { $0[0] = 0x1p63 }
+        XCTAssertEqual(WeightFile(network)[counter.path]?.integers, [.max])
+    }
+
     func testEverythingThatDoesNotFitIsListed() throws {
         var file = WeightFile(try Architecture(named: "resnet20").network())
         file.tensors.removeAll { $0.name == "bn1.bias" }

@@ -24,6 +24,59 @@ final class RecipeDataTests: XCTestCase {
         XCTAssertEqual(own.standardDeviation, [2, 2, 2])
     }
 
+    func testOverridesThatDoNotFitTheWeightsAreRefused() throws {
+        func refusal(_ image: String, _ weights: Preprocessing) -> String {
+            do {
+                return "\(try data("  image: \(image)").preprocessing(weights))"
+            } catch {
+                return "\(error)"
+            }
+        }
+        XCTAssertEqual(
+            refusal("{resize: 128}", weights),
+            "recipe: 'data.image.resize' is 128, but the crop of the weights is 224; "
+                + "resize to at least that, or give data.image.size")
+        let grey = Preprocessing(inputSize: 28, mean: [0.5], standardDeviation: [0.2], channelOrder: .grey)
+        XCTAssertEqual(
+            refusal("{mean: [0.1, 0.2, 0.3], standard-deviation: [1, 1, 1]}", grey),
+            "recipe: 'data.image.mean' is [0.1, 0.2, 0.3], but the weights take grey images; give one number")
+    }
+
+    /// Validation never takes what was trained on.
+    func testValidationOfTheSamePathTakesTheTestPartOrTheRest() throws {
+        let root = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)")
+        defer { try? FileManager.default.removeItem(at: root) }
+        for folder in ["train/a", "train/b", "test/a", "test/b"] {
+            let url = root.appendingPathComponent(folder)
+            try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
+            for name in ["1.png", "2.png", "3.png"] { try Data("x".utf8).write(to: url.appendingPathComponent(name)) }
+        }
+        func validation(_ path: String, train: String = "", _ selection: String) throws -> String? {
+            let recipe = try Recipe(
+                yaml: """
+                    model: {weights: w}
+                    train: {epochs: 1}
+                    data: {train: {path: "\(path)"\(train)}, validation: {\(selection)}}
+                    """, file: "r.yaml")
+            return try recipe.data.openValidation()?.name(at: 0)
+        }
+        let path = root.path
+        XCTAssertEqual(try validation(path, "first-per-class: 1"), "\(path)/test/a/1.png")
+        XCTAssertEqual(
+            try validation(path, train: ", first-per-class: 1", "skip-per-class: 1"), "\(path)/train/a/2.png")
+        // No parts: all of it is trained on.
+        XCTAssertThrowsError(try validation("\(path)/train", "first-per-class: 1")) {
+            XCTAssertEqual(
+                "\($0)",
+                "recipe: 'data.validation' is \(path)/train, but data.train takes all images of \(path)/train; "
+                    + "give another path or split, or let data.train select, such as with first-per-class")
+        }
+        XCTAssertThrowsError(try validation(path, "path: \"\(path)/train/.\", first-per-class: 1"))
+        XCTAssertThrowsError(try validation(path, "split: train, first-per-class: 1")) {
+            XCTAssertTrue("\($0)".hasPrefix("r.yaml:3: 'data.validation' is given, but these are the images"), "\($0)")
+        }
+    }
+
     func testAugmentationBecomesSteps() throws {
         XCTAssertEqual(try data("").trainingTransform(weights), Transform.evaluation(weights))
         let crop = try data("  augment: {random-resized-crop: true, flip: true}").trainingTransform(weights)
@@ -43,7 +96,7 @@ final class RecipeDataTests: XCTestCase {
     func testSelectionsOfTheSignLanguageRun() throws {
         let data = try data("  validation: {skip-per-class: 80}\n  broken-files: skip")
         XCTAssertEqual(data.validation?.selection().skipFirstPerClass, 80)
-        XCTAssertEqual(data.brokenFilePolicy, .skip)
+        XCTAssertEqual(data.brokenFiles, .skip)
         let test = try self.data("  validation: {split: test}")
         XCTAssertEqual(test.validation?.path, "images")
         XCTAssertEqual(test.validation?.split, .test)

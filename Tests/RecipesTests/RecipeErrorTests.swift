@@ -105,7 +105,10 @@ final class RecipeErrorTests: XCTestCase {
                 + "add freeze: \"*\" to let only these learn"),
             (6, "  validation: images",
              "a.yaml:6: 'data.validation' is images, but these are the images that data.train takes; "
-                + "give another path or split, or a selection such as skip-per-class"),
+                + "give another path or split, or a selection for both, such as first-per-class and skip-per-class"),
+            (3, "  width: 0.25",
+             "a.yaml:3: 'model.width' is 0.25, but without model.architecture the weights say what they are; "
+                + "give model.architecture too, or remove it"),
             (6, "  classes: [cat]", "a.yaml:6: 'data.classes' is one class ('cat'); give two or more, or none for all"),
             (2, "  architecture: resnet18\n  head: keep",
              "a.yaml:3: 'model.head' is keep, but there are no weights to keep it from; "
@@ -183,6 +186,16 @@ final class RecipeErrorTests: XCTestCase {
     func testOverridesAreValidatedAlike() {
         for (option, expected) in [
             ("train.batch=0", "--set train.batch=0: 'train.batch' is 0; give 1 or more"),
+            ("train.batch=9223372036854775807",
+             "--set train.batch=9223372036854775807: 'train.batch' is 9223372036854775807; give 100000 or less"),
+            ("run.threads=3000000000", "--set run.threads=3000000000: 'run.threads' is 3000000000; give 4096 or less"),
+            ("data.image.size=10000000000",
+             "--set data.image.size=10000000000: 'data.image.size' is 10000000000; give 65536 or less"),
+            ("run.keep=2000000000", "--set run.keep=2000000000: 'run.keep' is 2000000000; give 1000000000 or less"),
+            ("data.augment.jitter.contrast=1e39",
+             "--set data.augment.jitter.contrast=1e39: 'data.augment.jitter.contrast' is 1e39; "
+                + "give a number from 0 to 100"),
+            ("run.seed=9223372036854775807", "no error"),
             ("train.bacth=1", "--set train.bacth=1: unknown key 'train.bacth'; did you mean 'batch'?"),
             ("train.batch", "--set train.batch: write it as key.path=value"),
             ("=3", "--set =3: '' is not a key path such as train.batch"),

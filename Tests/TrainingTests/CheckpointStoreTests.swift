@@ -49,6 +49,14 @@ final class CheckpointStoreTests: XCTestCase {
         XCTAssertEqual(try store.setAside(after: 110).count, 0)
     }
 
+    func testOpeningARunDeletesWhatAKilledOneLeft() throws {
+        let run = try RunDirectory(folder + "/run", continuing: false)
+        let leftover = run.checkpoints + "/.step-00000050.h5.999999999.partial"
+        try Data([1]).write(to: URL(fileURLWithPath: leftover))
+        _ = try RunDirectory(folder + "/run", continuing: true)
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: run.checkpoints), [])
+    }
+
     /// Whoever asks first must not take the error from whoever can act on it.
     func testAFailureStaysUntilItIsThrown() throws {
         let store = CheckpointStore(directory: folder + "/missing", generations: 2)

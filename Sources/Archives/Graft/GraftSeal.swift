@@ -18,7 +18,7 @@ enum GraftSeal {
         var digest = SHA256()
         digest.update(data: image[size...])
         let text =
-            magic + "length \(image.count)\nsha256 \(hex(digest.finalize()))\n"
+            magic + "length \(image.count)\nsha256 \(digest.finalize().hexadecimal)\n"
             + "The rest is HDF5; the SHA-256 is that of bytes 512 to the end.\n"
         let seal = Data(text.utf8)
         image.replaceSubrange(0..<seal.count, with: seal)
@@ -44,13 +44,13 @@ enum GraftSeal {
                 path: path, format: WeightFormat.graftHDF5.title,
                 reason: "it has \(count) bytes, and had \(length) when it was written")
         }
-        guard hex(digest.finalize()) == expected else {
+        guard digest.finalize().hexadecimal == expected else {
             throw ArchiveError.digestMismatch(path: path, name: nil)
         }
     }
 
     /// The digest of one tensor's bytes, as it is written beside it.
-    static func digest(_ bytes: Data) -> String { hex(SHA256.hash(data: bytes)) }
+    static func digest(_ bytes: Data) -> String { SHA256.hash(data: bytes).hexadecimal }
 
     private static func next(_ file: FileHandle, _ count: Int, _ path: String) throws -> Data {
         do {
@@ -72,10 +72,5 @@ enum GraftSeal {
                 path: path, format: WeightFormat.graftHDF5.title, reason: "its first 512 bytes are broken")
         }
         return (length, String(lines[2][1]))
-    }
-
-    private static func hex(_ digest: some Sequence<UInt8>) -> String {
-        let digits = Array("0123456789abcdef")
-        return String(digest.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] })
     }
 }

@@ -44,15 +44,7 @@ public final class HDF5Dataset: HDF5Attributed {
     ///   claims far more values than it holds.
     public func read(as type: ElementType? = nil) throws -> Data {
         let type = try type ?? numericType()
-        let (byteCount, overflow) = count.multipliedReportingOverflow(by: type.byteCount)
-        // gzip, the tightest filter, shrinks at most about a thousandfold.
-        let stored = HDF5Library.locked { Double(H5Dget_storage_size(handle.id)) }
-        guard !overflow, Double(byteCount) <= 8_192 * stored + 1_048_576 else {
-            throw ArchiveError.damaged(
-                path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values"
-            )
-        }
-        var data = Data(count: byteCount)
+        var data = Data(count: try byteCount(of: count, each: type.byteCount))
         try data.withUnsafeMutableBytes { try read(into: $0, as: type) }
         return data
     }
@@ -112,6 +104,7 @@ public final class HDF5Dataset: HDF5Attributed {
     public func texts() throws -> [String] {
         let type = try HDF5Handle("H5Dget_type", filePath, closedBy: H5Tclose) { H5Dget_type(handle.id) }
         let space = try HDF5Handle("H5Dget_space", filePath, closedBy: H5Sclose) { H5Dget_space(handle.id) }
+        _ = try byteCount(of: count, each: HDF5Library.locked { H5Tget_size(type.id) })
         return try HDF5Text.read(type: type, space: space, count: count, path: filePath, name: name) {
             try HDF5Library.check(
                 "H5Dread", filePath,
@@ -148,7 +141,9 @@ public final class HDF5Dataset: HDF5Attributed {
     {
         let extent = extent ?? shape
         try checkSlice(offset: offset, extent: extent, byteCount: nil, type: type)
-        var values = [Value](repeating: zero, count: extent.reduce(1, *))
+        let count = extent.reduce(1, *)
+        _ = try byteCount(of: count, each: type.byteCount)
+        var values = [Value](repeating: zero, count: count)
         try values.withUnsafeMutableBytes { try read(into: $0, as: type, offset: offset, extent: extent) }
         return values
     }
@@ -173,11 +168,28 @@ public final class HDF5Dataset: HDF5Attributed {
                 path: filePath, name: name, expected: "at least \(extent) from \(offset)", actual: "\(shape)")
         }
         guard let byteCount else { return }
-        let needed = extent.reduce(1, *) * type.byteCount
-        guard byteCount == needed else {
+        let (needed, overflow) = extent.reduce(1, *).multipliedReportingOverflow(by: type.byteCount)
+        guard !overflow, byteCount == needed else {
             throw ArchiveError.mismatch(
-                path: filePath, name: name, expected: "\(byteCount) bytes", actual: "\(needed) bytes")
+                path: filePath, name: name, expected: "\(byteCount) bytes",
+                actual: "\(extent) of \(type.byteCount) bytes each")
         }
+    }
+
+    /// The memory that `count` values take.
+    ///
+    /// - Throws: `ArchiveError.damaged` where the file claims far more values than it holds: no memory is taken on
+    ///   the word of a damaged header.
+    private func byteCount(of count: Int, each size: Int) throws -> Int {
+        let (byteCount, overflow) = count.multipliedReportingOverflow(by: size)
+        if !overflow, byteCount <= 1 << 20 { return byteCount }
+        // gzip, the tightest filter, shrinks at most about a thousandfold.
+        let stored = HDF5Library.locked { Double(H5Dget_storage_size(handle.id)) }
+        guard !overflow, Double(byteCount) <= 8_192 * stored + 1_048_576 else {
+            throw ArchiveError.damaged(
+                path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values")
+        }
+        return byteCount
     }
 
     private func transfer(

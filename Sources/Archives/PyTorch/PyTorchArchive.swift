@@ -84,7 +84,9 @@ struct StateDictionary {
         "params",
     ]
     private static let deepest = 16
-    private static let mostEntries = 1 << 20
+    private static let longestName = 4_096
+    /// Of all names together: a dictionary that occurs in many others gets many.
+    private static let mostNameBytes = 1 << 26
 
     private let unpickler: Unpickler
     private let path: String
@@ -105,12 +107,12 @@ struct StateDictionary {
         }
         let top = unpickler.dictionaries[index]
         var found = OrderedDictionary<String, Int>()
-        var visited = 0
+        var nameBytes = 0
         if let key = StateDictionary.usualKeys.first(where: { holdsTensors(top[$0]) }), let value = top[key] {
-            try collect(value, prefix: "", depth: 0, into: &found, &visited)
+            try collect(value, prefix: "", depth: 0, into: &found, &nameBytes)
         } else {
             for (key, value) in top where !key.lowercased().hasPrefix("optim") {
-                try collect(value, prefix: key, depth: 0, into: &found, &visited)
+                try collect(value, prefix: key, depth: 0, into: &found, &nameBytes)
             }
         }
         guard !found.isEmpty else { throw ArchiveError.noTensors(path: path) }
@@ -131,21 +133,26 @@ struct StateDictionary {
     /// Tensors by name; those of dictionaries within dictionaries get names joined by dots.
     private func collect(
         _ value: PickleValue, prefix: String, depth: Int, into found: inout OrderedDictionary<String, Int>,
-        _ visited: inout Int
+        _ nameBytes: inout Int
     ) throws {
-        visited += 1
+        nameBytes += 1 + prefix.utf8.count
+        guard prefix.utf8.count <= StateDictionary.longestName else {
+            throw ArchiveError.damaged(
+                path: path, format: format.title,
+                reason: "a name of more than \(StateDictionary.longestName) bytes")
+        }
         switch value {
         case .tensor(let index):
             found[prefix] = index
         case .dictionary(let index):
-            guard depth < StateDictionary.deepest, visited < StateDictionary.mostEntries else {
+            guard depth < StateDictionary.deepest, nameBytes < StateDictionary.mostNameBytes else {
                 throw ArchiveError.damaged(
                     path: path, format: format.title, reason: "dictionaries too deep within each other")
             }
             for (key, item) in unpickler.dictionaries[index] {
                 try collect(
                     item, prefix: prefix.isEmpty ? key : "\(prefix).\(key)", depth: depth + 1, into: &found,
-                    &visited)
+                    &nameBytes)
             }
         default: break
         }
@@ -190,6 +197,8 @@ struct StateDictionary {
 /// A tensor's strided view of its storage.
 private struct TensorView {
     private let tensor: PickleTensor
+    /// Those of the file, 0 for dimensions of size 1: their strides lead nowhere and may be anything.
+    private let strides: [Int]
     private let count: Int
     private let byteCount: Int
     private let damage: (String) -> ArchiveError
@@ -209,6 +218,7 @@ private struct TensorView {
         }
         let (byteCount, overflow) = count.multipliedReportingOverflow(by: tensor.type.byteCount)
         guard !overflow else { throw damage("has the shape \(tensor.shape)") }
+        strides = zip(tensor.shape, tensor.strides).map { $0 == 1 ? 0 : $1 }
         (self.tensor, self.count, self.byteCount, self.damage) = (tensor, count, byteCount, damage)
     }
 
@@ -217,7 +227,7 @@ private struct TensorView {
         guard byteCount <= limit else { throw damage("claims \(byteCount) bytes, more than the file has") }
         guard count > 0 else { return Data() }
         let width = tensor.type.byteCount
-        let last = zip(tensor.shape, tensor.strides).reduce(Optional(tensor.offset)) { end, dimension in
+        let last = zip(tensor.shape, strides).reduce(Optional(tensor.offset)) { end, dimension in
             let (step, overflow) = (dimension.0 - 1).multipliedReportingOverflow(by: dimension.1)
             guard let end, !overflow else { return nil }
             let (sum, sumOverflow) = end.addingReportingOverflow(step)
@@ -236,7 +246,7 @@ private struct TensorView {
 
     private var isContiguous: Bool {
         var expected = 1
-        for (size, stride) in zip(tensor.shape, tensor.strides).reversed() where size != 1 {
+        for (size, stride) in zip(tensor.shape, strides).reversed() where size != 1 {
             if stride != expected { return false }
             expected *= size
         }
@@ -253,9 +263,9 @@ private struct TensorView {
                 result.append(contentsOf: bytes[position * width..<(position + 1) * width])
                 for dimension in index.indices.reversed() {
                     index[dimension] += 1
-                    position += tensor.strides[dimension]
+                    position += strides[dimension]
                     if index[dimension] < tensor.shape[dimension] { break }
-                    position -= tensor.strides[dimension] * tensor.shape[dimension]
+                    position -= strides[dimension] * tensor.shape[dimension]
                     index[dimension] = 0
                 }
             }

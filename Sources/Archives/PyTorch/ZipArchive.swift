@@ -19,9 +19,9 @@ struct ZipArchive {
     var names: [String] { entries.keys.sorted() }
     /// What all entries together hold, in bytes. Stored entries that overlap count once.
     var totalSize: Int {
-        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { $0 + $1.size }
+        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { min($0 + $1.size, bytes.count) }
         let deflated = entries.values.filter { $0.method != 0 }.reduce(0) { $0 + $1.size }
-        return min(stored, bytes.count) + deflated
+        return stored + deflated
     }
 
     init(_ bytes: Data, path: String) throws {
@@ -85,12 +85,13 @@ struct ZipArchive {
         guard sizesAddUp else { throw reader.damaged("entries of absurd sizes") }
     }
 
+    /// Whether what is deflated unpacks to no more than weights do: they hardly compress, a few zeros may. Stored
+    /// entries have been found to be no longer than the file.
     private var sizesAddUp: Bool {
-        var total = 0
-        for entry in entries.values {
-            let (sum, overflow) = total.addingReportingOverflow(entry.size)
-            guard !overflow else { return false }
-            total = sum
+        var left = (256 << 20) + 16 * bytes.count
+        for entry in entries.values where entry.method != 0 {
+            guard entry.size <= left else { return false }
+            left -= entry.size
         }
         return true
     }

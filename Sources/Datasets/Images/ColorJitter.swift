@@ -17,11 +17,14 @@ public struct ColorJitter: Codable, Equatable, Sendable {
         self.hue = hue
     }
 
+    /// What brightness, contrast and saturation may be; all is black or white long before the end.
+    package static let strengths = 0.0...100.0
+
     func validate() throws {
         for (key, value) in [("brightness", brightness), ("contrast", contrast), ("saturation", saturation)]
-        where !(value >= 0 && value.isFinite) {
+        where !Self.strengths.contains(value) {
             throw DatasetError.invalidTransform(
-                key: "colorJitter.\(key)", value: "\(value)", rule: "give 0 or more")
+                key: "colorJitter.\(key)", value: "\(value)", rule: "give a number from 0 to 100")
         }
         guard hue >= 0 && hue <= 0.5 else {
             throw DatasetError.invalidTransform(

@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 
 /// Decodes JPEG and PNG files to red, green and blue, eight bits each, upright.
 ///
@@ -13,7 +13,7 @@ public enum ImageDecoder {
     /// - Throws: `DatasetError` naming the file where it cannot be read, is no image (decided by its
     ///   contents, not its name), is truncated or corrupt, or exceeds `pixelLimit`.
     public static func decode(fileAt path: String) throws -> DecodedImage {
-        try decode(FileBytes.read(path), name: path)
+        try decode(bytes(ofFileAt: path), name: path)
     }
 
     /// Decodes a file's contents; `name` is what errors call it.
@@ -23,7 +23,7 @@ public enum ImageDecoder {
         throw DatasetError.notAnImage(path: name)
     }
 
-    static func checkSize(width: Int, height: Int, name: String) throws {
+    package static func checkSize(width: Int, height: Int, name: String) throws {
         guard width > 0, height > 0 else {
             throw DatasetError.brokenImage(path: name, reason: "a size of \(width)×\(height)")
         }
@@ -32,16 +32,14 @@ public enum ImageDecoder {
             throw DatasetError.imageTooLarge(path: name, width: width, height: height)
         }
     }
-}
 
-/// Whole files in memory.
-enum FileBytes {
-    static func read(_ path: String) throws -> [UInt8] {
+    /// A whole file, which may be empty or anything.
+    static func bytes(ofFileAt path: String) throws -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw unreadable(path) }
+        guard descriptor >= 0 else { throw DatasetError.unreadable(path) }
         defer { close(descriptor) }
         var status = stat()
-        guard fstat(descriptor, &status) == 0 else { throw unreadable(path) }
+        guard fstat(descriptor, &status) == 0 else { throw DatasetError.unreadable(path) }
         guard status.st_mode & S_IFMT == S_IFREG else {
             throw DatasetError.unreadable(path: path, reason: "not a regular file")
         }
@@ -49,37 +47,14 @@ enum FileBytes {
         var failure: DatasetError?
         let bytes = [UInt8](unsafeUninitializedCapacity: size) { buffer, filled in
             while filled < size, let base = buffer.baseAddress {
-                let got = Glibc.read(descriptor, base + filled, size - filled)
+                let got = read(descriptor, base + filled, size - filled)
                 if got < 0 && errno == EINTR { continue }
-                if got < 0 { failure = unreadable(path) }
+                if got < 0 { failure = .unreadable(path) }
                 if got <= 0 { break }
                 filled += got
             }
         }
         if let failure { throw failure }
         return bytes
-    }
-
-    static func size(_ path: String) throws -> Int {
-        var status = stat()
-        guard stat(path, &status) == 0 else { throw unreadable(path) }
-        return Int(status.st_size)
-    }
-
-    /// Whether the file begins with HDF5's signature.
-    static func beginsAsHDF5(_ path: String) throws -> Bool {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw unreadable(path) }
-        defer { close(descriptor) }
-        var start = [UInt8](repeating: 0, count: 8)
-        // HDF5 allows a user block before its signature: 512 bytes, or a doubling of that.
-        for offset in [0, 512, 1024, 2048, 4096] where pread(descriptor, &start, 8, off_t(offset)) == 8 {
-            if start == [0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A] { return true }
-        }
-        return false
-    }
-
-    static func unreadable(_ path: String) -> DatasetError {
-        .unreadable(path: path, reason: String(cString: strerror(errno)))
     }
 }

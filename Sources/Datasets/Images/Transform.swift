@@ -49,15 +49,6 @@ public struct Normalization: Codable, Equatable, Sendable {
 
     /// Values from 0 to 1.
     public static let unit = Normalization()
-    /// Values from -1 to 1 (Keras's "tf" mode: MobileNet).
-    public static let signedUnit = Normalization(mean: [0.5], standardDeviation: [0.5])
-    /// The mean and deviation of ImageNet (torchvision).
-    public static let imageNet = Normalization(
-        mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
-    /// Blue, green, red less ImageNet's mean, not scaled (Keras's "caffe" mode: its ResNet and VGG).
-    public static let caffe = Normalization(
-        mean: [103.939 / 255, 116.779 / 255, 123.68 / 255], standardDeviation: [1.0 / 255],
-        reversesChannels: true)
 
     /// The image as C×H×W float values; arithmetic in the order torchvision has it.
     public func callAsFunction(_ image: DecodedImage) -> FloatImage {
@@ -109,7 +100,7 @@ public struct Normalization: Codable, Equatable, Sendable {
 /// What happens to an image between the file and the network.
 ///
 /// 8-bit images go through all steps and the normalisation. Float images (HDF5 datasets of float32) are
-/// taken as already normalised: crops and flips apply, resizing and colour steps do not exist for them.
+/// taken as already normalised: crops and flips apply; steps that resize or change colours are an error.
 public struct Transform: Codable, Equatable, Sendable {
     /// 1 or 3; images are converted first.
     public var channels: Int
@@ -165,7 +156,8 @@ public struct Transform: Codable, Equatable, Sendable {
     public func changed<G: RandomNumberGenerator>(
         _ image: DecodedImage, name: String, using generator: inout G
     ) throws -> DecodedImage {
-        try steps.reduce(image.converted(toChannels: channels)) {
+        if let size = outputSize { try ImageDecoder.checkSize(width: size.width, height: size.height, name: name) }
+        return try steps.reduce(image.converted(toChannels: channels)) {
             try $1.apply(to: $0, name: name, using: &generator)
         }
     }
@@ -196,23 +188,8 @@ extension Transform {
         } else {
             steps = [.resize(width: size, height: size, preprocessing.interpolation)]
         }
-        return preprocessed(by: steps, preprocessing)
-    }
-
-    /// The same input with random steps before the normalisation; they must end at `inputSize`. Without
-    /// steps of its own a training run sees what evaluation sees.
-    ///
-    /// - Parameter steps: such as `[.randomResizedCrop(…), .randomFlip()]`; a list of steps that keep the
-    ///   size (flips, colours) is put after the steps of `evaluation`.
-    public static func training(_ preprocessing: Preprocessing, steps: [TransformStep] = []) -> Transform {
-        let fixed = evaluation(preprocessing)
-        let keepsSize = Transform(steps: steps).outputSize == nil
-        return preprocessed(by: keepsSize ? fixed.steps + steps : steps, preprocessing)
-    }
-
-    private static func preprocessed(by steps: [TransformStep], _ preprocessing: Preprocessing) -> Transform {
-        Transform(
-            channels: preprocessing.channelOrder == .grey ? 1 : 3, steps: steps,
+        return Transform(
+            channels: preprocessing.channels, steps: steps,
             normalization: Normalization(
                 mean: preprocessing.mean, standardDeviation: preprocessing.standardDeviation,
                 reversesChannels: preprocessing.channelOrder == .bgr))
@@ -220,9 +197,12 @@ extension Transform {
 }
 
 extension TransformStep {
+    /// Width by height that a random crop may be asked for.
+    package static let aspects = 0.001...1000.0
+
     func validate() throws {
         func positive(_ key: String, _ sizes: Int...) throws {
-            for size in sizes where size <= 0 || size > 1 << 16 {
+            for size in sizes where !(1...Preprocessing.longestSide).contains(size) {
                 throw DatasetError.invalidTransform(
                     key: key, value: "\(size)", rule: "give a number of pixels from 1 to 65536")
             }
@@ -234,16 +214,17 @@ extension TransformStep {
         case .centerCrop(let width, let height): try positive("centerCrop", width, height)
         case .randomResizedCrop(let width, let height, let area, let low, let high, _):
             try positive("randomResizedCrop", width, height)
-            guard area > 0, area <= 1, low > 0, low <= high, high.isFinite else {
+            let aspects = Self.aspects
+            guard area > 0, area <= 1, low <= high, aspects.contains(low), aspects.contains(high) else {
                 throw DatasetError.invalidTransform(
                     key: "randomResizedCrop", value: "area \(area), aspect \(low) to \(high)",
-                    rule: "give an area above 0 and up to 1 and a rising range of aspects above 0")
+                    rule: "give an area above 0 and up to 1 and a rising range of aspects from 0.001 to 1000")
             }
         case .randomCrop(let width, let height, let padding):
             try positive("randomCrop", width, height)
-            guard padding >= 0, padding <= 1 << 16 else {
+            guard (0...Preprocessing.longestSide).contains(padding) else {
                 throw DatasetError.invalidTransform(
-                    key: "randomCrop.padding", value: "\(padding)", rule: "give 0 or more pixels")
+                    key: "randomCrop.padding", value: "\(padding)", rule: "give 0 to 65536 pixels")
             }
         case .randomFlip(let probability):
             guard probability >= 0, probability <= 1 else {
@@ -265,9 +246,12 @@ extension TransformStep {
             return image.resized(width: width, height: height, interpolation)
         case .resizeToCover(let width, let height, let interpolation):
             let ratio = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
-            return image.resized(
+            let covering = (
                 width: max(width, Int((Double(image.width) * ratio).rounded())),
-                height: max(height, Int((Double(image.height) * ratio).rounded())), interpolation)
+                height: max(height, Int((Double(image.height) * ratio).rounded()))
+            )
+            try ImageDecoder.checkSize(width: covering.width, height: covering.height, name: name)
+            return image.resized(width: covering.width, height: covering.height, interpolation)
         case .centerCrop(let width, let height):
             return image.centerCropped(width: width, height: height)
         case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation):
@@ -279,6 +263,8 @@ extension TransformStep {
         case .randomCrop(let width, let height, let padding):
             let (left, top) = try cropOrigin(
                 width, height, padding, [image.channels, image.height, image.width], name, using: &generator)
+            try ImageDecoder.checkSize(
+                width: image.width + 2 * padding, height: image.height + 2 * padding, name: name)
             return image.padded(by: padding).cropped(left: left, top: top, width: width, height: height)
         case .randomFlip(let probability):
             return generator.uniform() < probability ? image.flippedHorizontally() : image
@@ -292,9 +278,11 @@ extension TransformStep {
     ) throws -> FloatImage {
         let shape = [image.channels, image.height, image.width]
         switch self {
-        case .resize(let width, let height, _) where width == image.width && height == image.height,
-            .randomResizedCrop(let width, let height, _, _, _, _)
-        where width == image.width && height == image.height:
+        case .randomResizedCrop:
+            throw DatasetError.notForFloats(path: name, key: "data.augment.random-resized-crop")
+        case .colorJitter:
+            throw DatasetError.notForFloats(path: name, key: "data.augment.jitter")
+        case .resize(let width, let height, _) where width == image.width && height == image.height:
             return image
         case .resizeShortSide(let size, _) where size == min(image.width, image.height):
             return image
@@ -303,7 +291,7 @@ extension TransformStep {
                 left: centered(image.width - width), top: centered(image.height - height), width: width,
                 height: height)
         case .resize(let width, let height, _), .resizeToCover(let width, let height, _),
-            .randomResizedCrop(let width, let height, _, _, _, _), .centerCrop(let width, let height):
+            .centerCrop(let width, let height):
             throw DatasetError.wrongImageSize(
                 path: name, expected: [image.channels, height, width], actual: shape)
         case .resizeShortSide(let size, _):
@@ -314,8 +302,6 @@ extension TransformStep {
             return image.part(left: left - padding, top: top - padding, width: width, height: height)
         case .randomFlip(let probability):
             return generator.uniform() < probability ? image.flippedHorizontally() : image
-        case .colorJitter:
-            return image
         }
     }
 

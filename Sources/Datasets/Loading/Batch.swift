@@ -51,7 +51,7 @@ public struct Batch: Sendable {
 /// What to do with a file that cannot be decoded.
 public enum BrokenFilePolicy: String, Codable, Sendable, CaseIterable {
     /// Stop with an error that names it.
-    case fail
+    case fail = "error"
     /// Leave it out of its batch and say so in `Batch.skipped`.
     case skip
 }

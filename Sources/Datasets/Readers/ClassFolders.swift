@@ -43,7 +43,7 @@ public final class ClassFolders: ImageDataset, @unchecked Sendable {
     }
 
     public func storedImage(at index: Int) throws -> StoredImage {
-        .encoded(try FileBytes.read(name(at: index)))
+        .encoded(try ImageDecoder.bytes(ofFileAt: name(at: index)))
     }
 
     public func fingerprint() throws -> String {
@@ -52,7 +52,7 @@ public final class ClassFolders: ImageDataset, @unchecked Sendable {
         for index in names.indices {
             var status = stat()
             let path = name(at: index)
-            guard stat(path, &status) == 0 else { throw FileBytes.unreadable(path) }
+            guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
             fingerprint.add(names[index])
             fingerprint.add(Int(status.st_size))
         }
@@ -62,7 +62,7 @@ public final class ClassFolders: ImageDataset, @unchecked Sendable {
 
     /// The names in a folder that are not hidden, in bytewise order.
     static func entries(of folder: String) throws -> [String] {
-        guard let directory = opendir(folder) else { throw FileBytes.unreadable(folder) }
+        guard let directory = opendir(folder) else { throw DatasetError.unreadable(folder) }
         defer { closedir(directory) }
         var names: [String] = []
         while let entry = readdir(directory) {

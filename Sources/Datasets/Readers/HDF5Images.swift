@@ -19,10 +19,9 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
 
     /// Opens the file and reads the labels.
     ///
-    /// - Parameter classNames: a name per label, in place of what the file says.
     /// - Throws: `ArchiveError` or `DatasetError` naming the file where it is not HDF5, damaged, or where
     ///   the two data sets do not fit each other.
-    public init(at path: String, classNames given: [String]? = nil) throws {
+    public init(at path: String) throws {
         // libhdf5 itself crashes on some damaged files: let a child process look first.
         try IsolatedReader.check(path)
         let file = try HDF5File(reading: path)
@@ -34,6 +33,7 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
             throw DatasetError.damaged(
                 path: path, reason: "/images has the shape \(images.shape); expected N×C×H×W with C 1 or 3")
         }
+        try ImageDecoder.checkSize(width: images.shape[3], height: images.shape[2], name: "\(path):/images")
         guard images.elementType == .uint8 || images.elementType == .float32 else {
             throw DatasetError.damaged(path: path, reason: "/images is neither uint8 nor float32")
         }
@@ -54,11 +54,24 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
         guard let smallest = labels.min(), let largest = labels.max(), smallest >= 0, largest < 1 << 20 else {
             throw DatasetError.damaged(path: path, reason: "labels from \(labels.min() ?? 0) to \(labels.max() ?? 0)")
         }
-        let names = try given ?? Self.storedNames(file.root)
-        self.classNames = try IDXImages.names(names, largestLabel: Int(largest), path: path)
+        classNames = try Self.names(Self.storedNames(file.root), largestLabel: Int(largest), path: path)
         if smallest == largest {
-            throw DatasetError.oneClassOnly(path: path, className: self.classNames[Int(largest)])
+            throw DatasetError.oneClassOnly(path: path, className: classNames[Int(largest)])
         }
+    }
+
+    /// One name per label: those stored, where there are enough, else the numbers.
+    private static func names(_ stored: [String]?, largestLabel: Int, path: String) throws -> [String] {
+        guard let stored else { return (0...largestLabel).map(String.init) }
+        guard stored.count > largestLabel else {
+            throw DatasetError.damaged(
+                path: path, reason: "label \(largestLabel) where \(stored.count) class names are given")
+        }
+        var seen: Set<String> = []
+        if let twice = stored.first(where: { !seen.insert($0).inserted }) {
+            throw DatasetError.duplicateClass(name: twice)
+        }
+        return stored
     }
 
     public func name(at index: Int) -> String { "\(source):/images[\(index)]" }

@@ -15,12 +15,10 @@ public final class IDXImages: ImageDataset, @unchecked Sendable {
 
     /// Reads both files.
     ///
-    /// - Parameters:
-    ///   - path: the images file.
-    ///   - classNames: a name per label; the labels' numbers where nil.
+    /// - Parameter path: the images file.
     /// - Throws: `DatasetError` naming the file that is missing, truncated, of another kind, or whose
     ///   numbers contradict the other's.
-    public init(imagesAt path: String, classNames: [String]? = nil) throws {
+    public init(imagesAt path: String) throws {
         let images = try IDXFile(path)
         let labelsPath = try Self.labelsPath(besideImages: path)
         let labelsFile = try IDXFile(labelsPath)
@@ -39,9 +37,9 @@ public final class IDXImages: ImageDataset, @unchecked Sendable {
         (height, width) = (images.sizes[1], images.sizes[2])
         pixels = images.values
         labels = labelsFile.values.map(Int32.init)
-        self.classNames = try Self.names(classNames, largestLabel: Int(largest), path: labelsPath)
-        if self.classNames.count < 2 || Set(labels).count < 2 {
-            throw DatasetError.oneClassOnly(path: labelsPath, className: self.classNames[Int(largest)])
+        classNames = (0...Int(largest)).map(String.init)
+        if classNames.count < 2 || Set(labels).count < 2 {
+            throw DatasetError.oneClassOnly(path: labelsPath, className: classNames[Int(largest)])
         }
     }
 
@@ -63,19 +61,6 @@ public final class IDXImages: ImageDataset, @unchecked Sendable {
         // In memory already, so the pixels may count too.
         fingerprint.add(bytes: pixels)
         return fingerprint.hexadecimal()
-    }
-
-    /// One name per label: those given, where there are enough, else the numbers.
-    static func names(_ given: [String]?, largestLabel: Int, path: String) throws -> [String] {
-        guard let given else { return (0...largestLabel).map(String.init) }
-        guard given.count > largestLabel else {
-            throw DatasetError.damaged(
-                path: path, reason: "label \(largestLabel) where \(given.count) class names are given")
-        }
-        if let twice = given.first(where: { name in given.filter { $0 == name }.count > 1 }) {
-            throw DatasetError.duplicateClass(name: twice)
-        }
-        return given
     }
 
     /// `train-images-idx3-ubyte.gz` to `train-labels-idx1-ubyte.gz`, or the same without `.gz`.
@@ -103,7 +88,7 @@ struct IDXFile {
     /// Reads a file, plain or gzip.
     init(_ path: String) throws {
         var status = stat()
-        guard stat(path, &status) == 0 else { throw FileBytes.unreadable(path) }
+        guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
         guard status.st_mode & S_IFMT == S_IFREG, let file = gzopen(path, "rb") else {
             throw DatasetError.unreadable(path: path, reason: "not a regular file")
         }
@@ -116,8 +101,8 @@ struct IDXFile {
         sizes = try (0..<magic[3]).map { _ in
             try Self.read(4, from: file, path).reduce(0) { $0 << 8 | Int($1) }
         }
-        // Deflate shrinks at most 1032-fold: do not take memory on the word of a damaged header.
-        let limit = (Int(status.st_size) + 64) * 1032
+        // Deflate shrinks at most 1032-fold: do not believe a damaged header.
+        let limit = gzdirect(file) == 1 ? Int(status.st_size) : (Int(status.st_size) + 64) * 1032
         var count = 1
         for size in sizes {
             let (product, overflow) = count.multipliedReportingOverflow(by: size)
@@ -136,19 +121,16 @@ struct IDXFile {
     }
 
     private static func read(_ count: Int, from file: gzFile, _ path: String) throws -> [UInt8] {
-        var complete = true
-        let bytes = [UInt8](unsafeUninitializedCapacity: count) { buffer, filled in
-            while filled < count, let base = buffer.baseAddress {
-                let got = gzread(file, base + filled, CUnsignedInt(min(count - filled, 1 << 28)))
-                guard got > 0 else {
-                    complete = false
-                    return
-                }
-                filled += Int(got)
+        var bytes: [UInt8] = []
+        // In steps: memory for what unpacks, not for what a header says.
+        while bytes.count < count {
+            let (start, step) = (bytes.count, min(count - bytes.count, 1 << 24))
+            bytes += [UInt8](unsafeUninitializedCapacity: step) { buffer, filled in
+                filled = max(0, Int(gzread(file, buffer.baseAddress, CUnsignedInt(step))))
             }
-        }
-        guard complete else {
-            throw DatasetError.damaged(path: path, reason: "it ends too early or does not unpack")
+            guard bytes.count == start + step else {
+                throw DatasetError.damaged(path: path, reason: "it ends too early or does not unpack")
+            }
         }
         return bytes
     }

@@ -1,3 +1,4 @@
+import Archives
 import Crypto
 import Foundation
 
@@ -81,10 +82,5 @@ struct Fingerprint {
         digest.update(data: bytes)
     }
 
-    func hexadecimal() -> String {
-        digest.finalize().map { byte in
-            let text = String(byte, radix: 16)
-            return text.count == 1 ? "0" + text : text
-        }.joined()
-    }
+    func hexadecimal() -> String { digest.finalize().hexadecimal }
 }

@@ -1,7 +1,18 @@
+import Archives
 import Foundation
 
 /// Which part of a data set that keeps both side by side.
-public enum DatasetSplit: String, Codable, Sendable, CaseIterable { case train, test }
+public enum DatasetSplit: String, Codable, Sendable, CaseIterable {
+    case train, test
+
+    /// What the folder of this part may be called.
+    fileprivate var folderNames: [String] {
+        self == .train ? ["train", "training"] : ["test", "validation", "valid", "val"]
+    }
+
+    /// What tells an IDX file of this part by its name.
+    fileprivate var fileMarks: [String] { self == .train ? ["train"] : ["t10k", "test"] }
+}
 
 /// Opens the data set at `path`, whatever its kind.
 ///
@@ -10,35 +21,52 @@ public enum DatasetSplit: String, Codable, Sendable, CaseIterable { case train, 
 /// - A folder with IDX images files: the one named for `split` (`train…`, or `t10k…` and `test…`); the only
 ///   one where there is no choice.
 /// - A folder of class folders: `ClassFolders`; where `split` is given and the folder holds a `train` or
-///   `test` folder, that one.
+///   `test` folder of class folders, that one.
 ///
-/// - Parameter classNames: names for the labels of files that have numbers only.
-/// - Throws: `DatasetError` or `ArchiveError` naming the file or folder.
-public func openImageDataset(
-    at path: String, split: DatasetSplit? = nil, classNames: [String]? = nil
-) throws -> any ImageDataset {
-    guard ClassFolders.isFolder(path) else {
-        return try FileBytes.beginsAsHDF5(path)
-            ? HDF5Images(at: path, classNames: classNames) : IDXImages(imagesAt: path, classNames: classNames)
-    }
+/// - Throws: `DatasetError` or `ArchiveError` naming the file or folder; `.severalParts` where there is a choice and
+///   `split` is nil.
+public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any ImageDataset {
+    let source = try imageSource(at: path, split: split)
+    if ClassFolders.isFolder(source) { return try ClassFolders(at: source) }
+    return try FileBytes.beginsAsHDF5(source) ? HDF5Images(at: source) : IDXImages(imagesAt: source)
+}
+
+/// The file or folder that `openImageDataset` takes: `path`, or a part of it. Reads names only.
+package func imageSource(at path: String, split: DatasetSplit?) throws -> String {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
+    guard ClassFolders.isFolder(path) else { return path }
     let entries = try ClassFolders.entries(of: path)
-    let idx = entries.filter { $0.contains("images") && $0.contains("idx3") }
-    if !idx.isEmpty {
-        let prefixes = split == .test ? ["t10k", "test"] : ["train"]
-        let wanted = idx.filter { name in prefixes.contains { name.contains($0) } }
-        guard let name = wanted.first ?? (idx.count == 1 && split == nil ? idx.first : nil) else {
-            throw DatasetError.noDataset(path: "\(path) (\(split?.rawValue ?? "train") of \(idx.joined(separator: ", ")))")
+    let files = entries.filter { $0.contains("images") && $0.contains("idx3") }
+    if !files.isEmpty { return try "\(path)/\(idxFile(files, of: path, split))" }
+
+    func folder(_ split: DatasetSplit) throws -> String? {
+        // A class may be called "train": a part holds folders, a class holds images.
+        try split.folderNames.first { name in
+            try entries.contains(name) && ClassFolders.isFolder("\(path)/\(name)")
+                && holdsFolders("\(path)/\(name)")
         }
-        return try IDXImages(imagesAt: "\(path)/\(name)", classNames: classNames)
     }
     if let split {
-        let names = split == .train ? ["train", "training"] : ["test", "validation", "valid", "val"]
-        if let part = names.first(where: { ClassFolders.isFolder("\(path)/\($0)") }) {
-            return try ClassFolders(at: "\(path)/\(part)")
-        }
+        if let part = try folder(split) { return "\(path)/\(part)" }
+    } else if let train = try folder(.train), let test = try folder(.test) {
+        throw DatasetError.severalParts(path: path, parts: [train, test])
     }
-    if !entries.contains(where: { ClassFolders.isFolder("\(path)/\($0)") }) {
-        throw DatasetError.noDataset(path: path)
+    guard try holdsFolders(path) else { throw DatasetError.noDataset(path: path) }
+    return path
+}
+
+private func idxFile(_ files: [String], of folder: String, _ split: DatasetSplit?) throws -> String {
+    guard let split else {
+        guard files.count == 1 else { throw DatasetError.severalParts(path: folder, parts: files) }
+        return files[0]
     }
-    return try ClassFolders(at: path)
+    guard let file = files.first(where: { name in split.fileMarks.contains { name.contains($0) } }) else {
+        throw DatasetError.noDataset(path: "\(folder) (\(split.rawValue) of \(files.joined(separator: ", ")))")
+    }
+    return file
+}
+
+private func holdsFolders(_ folder: String) throws -> Bool {
+    try ClassFolders.entries(of: folder).contains { ClassFolders.isFolder("\(folder)/\($0)") }
 }
