@@ -55,6 +55,7 @@ public final class TrainingRun {
         let description = try prepare()
         let recipe = try Recipe(yaml: description.recipe, file: description.recipePath)
         if let threads = recipe.run.threads { Threads.count = threads }
+        ConvolutionAlgorithms.areExact = recipe.run.exactConvolutions
         let network = try buildNetwork(description, recipe)
         let data = try openData(description, recipe)
         let optimizers = try receiveOptimizers(description, recipe, network)

@@ -60,7 +60,7 @@ public struct SlidingWindow: Equatable, Sendable {
     }
 }
 
-/// Two-dimensional convolution with square windows.
+/// Two-dimensional convolution with square windows, and the activation that follows it.
 ///
 /// Input N×C×H×W; `weight` O×(C/groups)×k×k; `bias` O; output N×O×H′×W′. Depthwise where `groups` is
 /// the number of input channels.
@@ -70,16 +70,19 @@ public struct Convolution2D: Module {
     public let bias: Parameter?
     public let window: SlidingWindow
     public let groups: Int
+    public let activation: Activation
 
     /// Registers `weight` (and `bias`) in `scope`.
     public init(
         _ scope: Scope, inputChannels: Int, outputChannels: Int, window: SlidingWindow, groups: Int = 1,
-        usesBias: Bool = false, initializer: Initializer? = nil, biasInitializer: Initializer? = nil
+        usesBias: Bool = false, activation: Activation = .identity, initializer: Initializer? = nil,
+        biasInitializer: Initializer? = nil
     ) {
         let shape = [outputChannels, inputChannels / groups, window.size, window.size]
         path = scope.path
         self.window = window
         self.groups = groups
+        self.activation = activation
         weight = scope.parameter(
             "weight", shape: shape, role: .weight, initializer: initializer ?? .pytorchDefault(shape))
         bias = usesBias
@@ -93,7 +96,7 @@ public struct Convolution2D: Module {
         _ = try outputShape(of: input.shape)
         return convolution2D(
             input, weight: weight.value, bias: bias?.value, stride: (window.stride, window.stride),
-            padding: window.padding(for: input.shape), groups: groups)
+            padding: window.padding(for: input.shape), groups: groups, activation: activation)
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {

@@ -47,3 +47,58 @@ public struct GlobalAveragePool: Module {
         return [input[0], input[1]]
     }
 }
+
+/// The mean over windows that divide an image of any size into `size`×`size` parts, which overlap where they must:
+/// part i covers positions ⌊i·H/size⌋ up to ⌈(i+1)·H/size⌉ (PyTorch's `AdaptiveAvgPool2d`). Input N×C×H×W, output
+/// N×C×size×size.
+public struct AdaptiveAveragePool: Module {
+    public let size: Int
+    public init(_ size: Int) { self.size = size }
+
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        let shape = try outputShape(of: input.shape)
+        guard shape != input.shape else { return input }
+        let rows = matmul(weights(for: input.shape[2]), input)
+        return matmul(rows, weights(for: input.shape[3]), transposeB: true)
+    }
+
+    public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] { try outputShape(of: input) }
+
+    private func outputShape(of input: [Int]) throws -> [Int] {
+        guard input.count == 4, input[2] > 0, input[3] > 0 else {
+            throw LayerError.wrongInput(path: "adaptive average pool", expected: "N×C×H×W", actual: input)
+        }
+        return [input[0], input[1], size, size]
+    }
+
+    /// size×positions: what each position weighs in each part.
+    private func weights(for positions: Int) -> Tensor {
+        Tensor(shape: [size, positions]) { values in
+            values.update(repeating: 0)
+            for part in 0..<size {
+                let (start, end) = (part * positions / size, ((part + 1) * positions + size - 1) / size)
+                for position in start..<end { values[part * positions + position] = 1 / Float(end - start) }
+            }
+        }
+    }
+}
+
+/// N×C×H×W as N×(C·H·W).
+public struct Flatten: Module {
+    public init() {}
+
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor { input.flattened() }
+
+    public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+        [input.first ?? 0, input.dropFirst().reduce(1, *)]
+    }
+}
+
+/// max(x, 0), of any shape.
+public struct ReLU: Module {
+    public init() {}
+
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor { activated(input, .relu) }
+
+    public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] { input }
+}

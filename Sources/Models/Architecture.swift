@@ -8,6 +8,7 @@ import Foundation
 /// | `resnet18` `34` `50` `101` `152` | `v1.5`, `v1`, `keras` (50 and deeper) | 224 | 1000 |
 /// | `resnet20` `32` `44` `56` | `option-a` | 32 | 10 |
 /// | `resnet8` | `keras` | 32 | 10 |
+/// | `vgg11` `13` `16` `19`, `vgg16_bn` (with batch norm) | `torchvision` | 224 | 1000 |
 /// | `mobilenet_v1`, `mobilenet_v1_0.25` (any width) | `keras`, `pytorch` | 224 | 1000 |
 /// | `mobilenet_v2`, `mobilenet_v2_0.5` (any width) | `torchvision`, `keras` | 224 | 1000 |
 ///
@@ -18,6 +19,7 @@ public struct Architecture: Equatable, Sendable {
         case resNet(ResNet.Depth, ResNet.Variant)
         case cifarResNet(CIFARResNet.Depth)
         case resNet8
+        case vgg(VGG.Depth, normalizes: Bool)
         case mobileNetV1(width: Double, MobileNetV1.Variant)
         case mobileNetV2(width: Double, MobileNetV2.Variant)
     }
@@ -70,6 +72,7 @@ public struct Architecture: Equatable, Sendable {
         case .resNet(let depth, let variant): ResNet.network(self, depth, variant, seed: seed)
         case .cifarResNet(let depth): CIFARResNet.network(self, depth, seed: seed)
         case .resNet8: ResNet8.network(self, seed: seed)
+        case .vgg(let depth, let normalizes): VGG.network(self, depth, normalizes: normalizes, seed: seed)
         case .mobileNetV1(let width, let variant): MobileNetV1.network(self, width: width, variant, seed: seed)
         case .mobileNetV2(let width, let variant): MobileNetV2.network(self, width: width, variant, seed: seed)
         }
@@ -79,6 +82,7 @@ public struct Architecture: Equatable, Sendable {
     public static let knownNames: [String] =
         ResNet.Depth.allCases.map { "resnet\($0.rawValue)" } + ["resnet8"]
         + CIFARResNet.Depth.allCases.map { "resnet\($0.rawValue)" } + ["mobilenet_v1", "mobilenet_v2"]
+        + VGG.Depth.allCases.flatMap { ["vgg\($0.rawValue)", "vgg\($0.rawValue)_bn"] }
 
     private func check(_ number: Int, _ key: String) throws {
         guard number >= 1 else {
@@ -117,6 +121,15 @@ extension Architecture {
             return Entry(
                 name: name, variant: choice.rawValue, configuration: .cifarResNet(depth),
                 inputSize: 32, classes: 10)
+        }
+        if name.hasPrefix("vgg") {
+            let normalizes = name.hasSuffix("_bn")
+            let depth = Int(name.dropFirst("vgg".count).dropLast(normalizes ? "_bn".count : 0)).flatMap(VGG.Depth.init(rawValue:))
+            guard let depth else { throw unknown(name) }
+            let choice = try choose(variant, from: VGG.Variant.allCases, for: name)
+            return Entry(
+                name: name, variant: choice.rawValue, configuration: .vgg(depth, normalizes: normalizes),
+                inputSize: 224, classes: 1000)
         }
         if name == "resnet8" {
             let choice = try choose(variant, from: ResNet8.Variant.allCases, for: name)

@@ -205,6 +205,7 @@ extension Recipe.Run {
             "output": output.map { RecipeNode($0) }, "seed": RecipeNode(seed), "save-every": saveEvery.node,
             "validate-every": validateEvery.node, "keep": RecipeNode(keep), "log-every": RecipeNode(logEvery),
             "threads": threads.map { RecipeNode($0) } ?? RecipeNode("auto"),
+            "exact-convolutions": RecipeNode(exactConvolutions),
         ])
     }
 }

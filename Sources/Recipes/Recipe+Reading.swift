@@ -271,7 +271,7 @@ extension Recipe.Data.Jitter {
 // MARK: - run
 
 extension Recipe.Run {
-    static let keys = ["output", "seed", "save-every", "validate-every", "keep", "log-every", "threads"]
+    static let keys = ["output", "seed", "save-every", "validate-every", "keep", "log-every", "threads", "exact-convolutions"]
 
     init(_ section: Section) throws {
         output = try section.text("output")
@@ -283,6 +283,7 @@ extension Recipe.Run {
         if section.value("threads").map({ $0 != RecipeNode("auto") }) == true {
             threads = try section.integer("threads", atLeast: 1, atMost: 4_096)
         }
+        exactConvolutions = try section.flag("exact-convolutions") ?? exactConvolutions
     }
 }
 

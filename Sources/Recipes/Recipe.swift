@@ -218,7 +218,7 @@ public struct Recipe: Equatable, Sendable {
         static let warmUpStart = 0.1
     }
 
-    /// `run:` what does not change the result, and the seed.
+    /// `run:` how to run; of these, seed, threads and exact convolutions change the result.
     public struct Run: Equatable, Sendable {
         /// The run directory; nil is `runs/NAME`.
         public var output: String?
@@ -231,6 +231,8 @@ public struct Recipe: Equatable, Sendable {
         public var logEvery = 10
         /// Threads per rank; nil takes the rank's share of the machine.
         public var threads: Int?
+        /// Whether convolutions are direct sums only; see `ConvolutionAlgorithms`.
+        public var exactConvolutions = false
 
         public init() {}
     }

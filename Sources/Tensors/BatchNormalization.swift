@@ -34,8 +34,10 @@ public func batchNormalization(
     let planes = NormalizationPlanes(x, scale, shift)
     let (mean, variance, count) = try planes.moments(of: planes.source, collectives)
     let inverse = variance.map { 1 / ($0 + Double(epsilon)).squareRoot() }
-    let output = planes.apply(scale, shift, mean, inverse, residual, activation)
-    let kept = output.detached
+    let affine = planes.affine(scale, shift, mean, inverse)
+    let output = planes.apply(affine, residual, activation)
+    // Without a residual, backward makes the output again from x as it goes.
+    let kept = residual == nil ? nil : output.detached
     let recorded = output.recorded(
         "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), squaredInputs: 1..<3
     ) {
@@ -43,10 +45,10 @@ public func batchNormalization(
         if Tape.isRecording {
             guard (collectives?.worldSize ?? 1) == 1 else { throw SynchronisedSecondDerivative() }
             return differentiableBackward(
-                gradient, x: x, scale: scale, output: kept, epsilon: epsilon, activation, hasResidual: residual != nil)
+                gradient, x: x, scale: scale, output: kept ?? planes.apply(affine, nil, activation), epsilon: epsilon, activation, hasResidual: residual != nil)
         }
         return try planes.backward(
-            gradient, output: kept, scale, mean, inverse, activation,
+            gradient, output: kept, affine, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual),
             batch: (count, collectives))
     }
@@ -72,22 +74,24 @@ public func batchNormalization(
     let planes = NormalizationPlanes(x, scale, shift)
     let mean = mean.scalars.map(Double.init)
     let inverse = variance.scalars.map { 1 / (Double($0) + Double(epsilon)).squareRoot() }
-    let output = planes.apply(scale, shift, mean, inverse, residual, activation)
-    let kept = output.detached
+    let affine = planes.affine(scale, shift, mean, inverse)
+    let output = planes.apply(affine, residual, activation)
+    // Without a residual, backward makes the output again from x as it goes.
+    let kept = residual == nil ? nil : output.detached
     return output.recorded(
         "batch norm", from: [x, scale, shift] + (residual.map { [$0] } ?? []), squaredInputs: 1..<3
     ) { gradient in
         if Tape.isRecording {
             let channels = [1, scale.count, 1, 1]
             let (centre, slope) = (planes.tensor(mean).reshaped(channels), planes.tensor(inverse).reshaped(channels))
-            let g = activationGradient(gradient, output: kept, activation)
+            let g = activationGradient(gradient, output: kept ?? planes.apply(affine, nil, activation), activation)
             return [
                 g * (scale.reshaped(channels) * slope), (g * ((x - centre) * slope)).sum(axes: [0, 2, 3]),
                 g.sum(axes: [0, 2, 3]),
             ] + (residual == nil ? [] : [g])
         }
         return try planes.backward(
-            gradient, output: kept, scale, mean, inverse, activation,
+            gradient, output: kept, affine, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual), batch: nil)
     }
 }
@@ -266,36 +270,43 @@ private struct NormalizationPlanes {
         }
     }
 
-    func apply(
-        _ scale: Tensor, _ shift: Tensor, _ mean: [Double], _ inverse: [Double], _ residual: Tensor?,
-        _ activation: Activation
-    ) -> Tensor {
+    /// What normalising is, per channel: x · factor + offset, the factors of all channels before the offsets.
+    func affine(_ scale: Tensor, _ shift: Tensor, _ mean: [Double], _ inverse: [Double]) -> [Float] {
         let (gamma, beta) = (scale.scalars, shift.scalars)
-        let a = padded { Double(gamma[$0]) * inverse[$0] }
-        let b = padded { Double(beta[$0]) - mean[$0] * Double(gamma[$0]) * inverse[$0] }
+        return padded { Double(gamma[$0]) * inverse[$0] }
+            + padded { Double(beta[$0]) - mean[$0] * Double(gamma[$0]) * inverse[$0] }
+    }
+
+    /// Calls `body` with the first of some values per channel.
+    private func withFirst(_ values: [Float], _ body: (UnsafePointer<Float>) -> Void) {
+        values.withUnsafeBufferPointer { values in
+            guard let first = values.baseAddress else { return }
+            body(first)
+        }
+    }
+
+    func apply(_ affine: [Float], _ residual: Tensor?, _ activation: Activation) -> Tensor {
         let output = uninitializedLikeSource()
         let added = residual?.converted(toLayoutOf: source)
-        a.withUnsafeBufferPointer { a in
-            b.withUnsafeBufferPointer { b in
-                guard let firstA = a.baseAddress, let firstB = b.baseAddress else { return }
-                nonisolated(unsafe) let (scales, offsets) = (firstA, firstB)
-                forEachPlane("batch norm", arrays: added == nil ? 2 : 3) { plane, block in
-                    let start = plane * planeSize
-                    graft_norm_apply(
-                        source.storage.floats + start, added.map { $0.storage.floats + start },
-                        output.storage.floats + start, spatial, inner, scales + block * inner,
-                        offsets + block * inner,
-                        activation.code, activation.slope)
-                }
+        withFirst(affine) { affine in
+            nonisolated(unsafe) let affine = affine
+            forEachPlane("batch norm", arrays: added == nil ? 2 : 3) { plane, block in
+                let (start, c) = (plane * planeSize, block * inner)
+                graft_norm_apply(
+                    source.storage.floats + start, added.map { $0.storage.floats + start },
+                    output.storage.floats + start, spatial, inner, affine + c, affine + blocks * inner + c,
+                    activation.code, activation.slope)
             }
         }
         return output
     }
 
-    /// - Parameter batch: how many samples × positions the statistics were taken over, and whose; nil where
-    ///   the statistics were given.
+    /// - Parameters:
+    ///   - output: what forward gave; nil where there was no residual.
+    ///   - batch: how many samples × positions the statistics were taken over, and whose; nil where the statistics were
+    ///     given.
     func backward(
-        _ gradient: Tensor, output: Tensor, _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
+        _ gradient: Tensor, output: Tensor?, _ affine: [Float], _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
         _ activation: Activation, wants: Wanted, batch: (count: Int, collectives: Collectives?)?
     ) throws -> [Tensor?] {
         let dy = gradient.converted(toLayoutOf: source)
@@ -306,7 +317,7 @@ private struct NormalizationPlanes {
         var shiftGradient: Tensor?
         var (sum, product) = ([Double](), [Double]())
         if wants.parameters || batch != nil || masked != nil {
-            let sums = gradientSums(dy, output, masked, mean, activation)
+            let sums = gradientSums(dy, output, affine, masked, mean, activation)
             (sum, product) = sums.totals()
             if Tape.squaresSamples {
                 let squares = sums.totals { $0 * $0 }
@@ -330,32 +341,35 @@ private struct NormalizationPlanes {
                 perElement = (sum.map { $0 / n }, product.map { $0 / n })
             }
             inputGradient = self.inputGradient(
-                masked ?? dy, output, scale, mean, inverse, perElement, masked == nil ? activation : .identity)
+                masked ?? dy, output, affine, scale, mean, inverse, perElement,
+                masked == nil ? activation : .identity)
         }
         let gradients = [inputGradient, scaleGradient, shiftGradient]
         return wants.hasResidual ? gradients + [wants.residual ? masked ?? gradient : nil] : gradients
     }
 
     private func gradientSums(
-        _ dy: Tensor, _ output: Tensor, _ masked: Tensor?, _ mean: [Double], _ activation: Activation
+        _ dy: Tensor, _ output: Tensor?, _ affine: [Float], _ masked: Tensor?, _ mean: [Double],
+        _ activation: Activation
     ) -> SampleSums {
-        let centre = padded { mean[$0] }
-        return centre.withUnsafeBufferPointer { centre in
-            nonisolated(unsafe) let centre = centre
-            return sums("batch norm gradient sums", arrays: masked == nil ? 3 : 4) { plane, block, sum, product in
-                guard let first = centre.baseAddress else { return }
-                let start = plane * planeSize
+        let parameters = affine + padded { mean[$0] }
+        let arrays = 2 + (output == nil ? 0 : 1) + (masked == nil ? 0 : 1)
+        return parameters.withUnsafeBufferPointer { parameters in
+            nonisolated(unsafe) let parameters = parameters
+            return sums("batch norm gradient sums", arrays: arrays) { plane, block, sum, product in
+                guard let first = parameters.baseAddress else { return }
+                let (start, c, width) = (plane * planeSize, block * inner, blocks * inner)
                 graft_norm_gradient_sums(
-                    dy.storage.floats + start, output.storage.floats + start, source.storage.floats + start,
-                    masked.map { $0.storage.floats + start }, spatial, inner, first + block * inner,
-                    activation.code, activation.slope, sum, product)
+                    dy.storage.floats + start, output.map { $0.storage.floats + start },
+                    source.storage.floats + start, masked.map { $0.storage.floats + start }, spatial, inner, first + c,
+                    first + width + c, first + 2 * width + c, activation.code, activation.slope, sum, product)
             }
         }
     }
 
     /// dx = scale · inverse · (g - Σg/n - x̂ · Σ(g·x̂)/n), one multiply-add per term and channel.
     private func inputGradient(
-        _ g: Tensor, _ output: Tensor, _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
+        _ g: Tensor, _ output: Tensor?, _ affine: [Float], _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
         _ perElement: (sum: [Double], product: [Double])?, _ activation: Activation
     ) -> Tensor {
         let gamma = scale.scalars
@@ -370,16 +384,15 @@ private struct NormalizationPlanes {
             return -Double(gamma[c]) * inverse[c] * perElement.sum[c] - ofX(c) * mean[c]
         }
         let result = uninitializedLikeSource()
-        let parameters = a + b + d
-        parameters.withUnsafeBufferPointer { parameters in
-            guard let base = parameters.baseAddress else { return }
-            nonisolated(unsafe) let first = base
-            forEachPlane("batch norm input gradient", arrays: 4) { plane, block in
+        withFirst(affine + a + b + d) { first in
+            nonisolated(unsafe) let first = first
+            forEachPlane("batch norm input gradient", arrays: output == nil ? 3 : 4) { plane, block in
                 let (start, c, width) = (plane * planeSize, block * inner, blocks * inner)
                 graft_norm_gradient_apply(
-                    g.storage.floats + start, output.storage.floats + start, source.storage.floats + start,
-                    result.storage.floats + start, spatial, inner, first + c, first + width + c,
-                    first + 2 * width + c, activation.code, activation.slope)
+                    g.storage.floats + start, output.map { $0.storage.floats + start },
+                    source.storage.floats + start, result.storage.floats + start, spatial, inner, first + c,
+                    first + width + c, first + 2 * width + c, first + 3 * width + c, first + 4 * width + c,
+                    activation.code, activation.slope)
             }
         }
         return result

@@ -25,7 +25,9 @@ public enum ConvolutionAlgorithms {
 
 /// Two-dimensional convolution (cross-correlation, as the field has it).
 ///
-///     y[n,o,i,j] = bias[o] + Σ x[n, c, i·stride + u·dilation - top, j·stride + v·dilation - left] · weight[o,c,u,v]
+/// With the activation that follows it fused in:
+///
+///     y[n,o,i,j] = activation(bias[o] + Σ x[n, c, i·stride + u·dilation - top, j·stride + v·dilation - left] · weight[o,c,u,v])
 ///
 /// - Parameters:
 ///   - input: N×I×H×W, any layout.
@@ -38,17 +40,20 @@ public enum ConvolutionAlgorithms {
 /// Differentiable twice. Checked against PyTorch's `conv2d`.
 public func convolution2D(
     _ input: Tensor, weight: Tensor, bias: Tensor? = nil, stride: (Int, Int) = (1, 1),
-    padding: SpatialPadding = .zero, dilation: (Int, Int) = (1, 1), groups: Int = 1
+    padding: SpatialPadding = .zero, dilation: (Int, Int) = (1, 1), groups: Int = 1,
+    activation: Activation = .identity
 ) -> Tensor {
     let geometry = ConvolutionGeometry(
         input: input.shape, weight: weight.shape, stride: stride, padding: padding, dilation: dilation,
         groups: groups)
     // A rank may have no samples of a small last batch: nothing to compute, and zero gradients.
     guard input.shape[0] > 0 else { return emptyConvolution(input, weight, bias, geometry) }
-    let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil)
+    let plan = ConvolutionPlan.plan(for: geometry, usesBias: bias != nil, activation)
     let output = plan.forward(input, weight, bias)
+    let kept = activation == .identity ? nil : output
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
     return output.recorded("convolution", from: inputs, squaredInputs: 1..<3) { gradient in
+        let gradient = kept.map { activationGradient(gradient, output: $0, activation) } ?? gradient
         let inputGradient =
             input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
         var weightGradient: Tensor?
@@ -201,25 +206,29 @@ private final class ConvolutionPlan {
     private struct Key: Hashable {
         let geometry: ConvolutionGeometry
         let usesBias: Bool
+        let activation: Activation
         /// Primitives are compiled for a number of threads.
         let threads: Int
         let isExact: Bool
     }
     private static let cache = PrimitiveCache<Key, ConvolutionPlan>()
 
-    static func plan(for geometry: ConvolutionGeometry, usesBias: Bool) -> ConvolutionPlan {
+    static func plan(
+        for geometry: ConvolutionGeometry, usesBias: Bool, _ activation: Activation = .identity
+    ) -> ConvolutionPlan {
         let key = Key(
-            geometry: geometry, usesBias: usesBias, threads: Threads.count, isExact: ConvolutionAlgorithms.areExact)
-        return cache.value(for: key) { ConvolutionPlan(geometry, usesBias: usesBias) }
+            geometry: geometry, usesBias: usesBias, activation: activation, threads: Threads.count,
+            isExact: ConvolutionAlgorithms.areExact)
+        return cache.value(for: key) { ConvolutionPlan(geometry, usesBias: usesBias, activation) }
     }
 
-    private init(_ geometry: ConvolutionGeometry, usesBias: Bool) {
+    private init(_ geometry: ConvolutionGeometry, usesBias: Bool, _ activation: Activation) {
         self.geometry = geometry
         self.usesBias = usesBias
         weightRows = .rowMajor(geometry.weightDimensions)
         let biasLayout = OpaqueLayout.rowMajor([geometry.weight[0]])
         self.biasLayout = biasLayout
-        let primitive = Self.primitive("convolution", geometry) { algorithm, operation in
+        let primitive = Self.primitive("convolution", geometry, activation: activation) { algorithm, operation in
             Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
                 withUnsafePointer(to: biasLayout.descriptor) { bias in
                     dnnl_dilated_convolution_forward_desc_init(
@@ -326,7 +335,7 @@ private final class ConvolutionPlan {
 
     /// Compiles what `describe` asks for, with Winograd's algorithm where that suits and exists.
     private static func primitive(
-        _ name: StaticString, _ geometry: ConvolutionGeometry, hint: Primitive? = nil,
+        _ name: StaticString, _ geometry: ConvolutionGeometry, hint: Primitive? = nil, activation: Activation = .identity,
         _ describe: (dnnl_alg_kind_t, inout dnnl_convolution_desc_t) -> dnnl_status_t
     ) -> Primitive {
         let algorithms = geometry.suitsWinograd ? [dnnl_convolution_winograd, dnnl_convolution_direct]
@@ -335,7 +344,7 @@ private final class ConvolutionPlan {
             var operation = dnnl_convolution_desc_t()
             OneDNN.check(describe(algorithm, &operation), name)
             let primitive = Primitive(
-                operation: &operation, hint: hint, name: name, operations: 2 * geometry.multiplications)
+                operation: &operation, hint: hint, activation: activation, name: name, operations: 2 * geometry.multiplications)
             if let primitive { return primitive }
         }
         preconditionFailure("oneDNN has no \(name) for \(geometry)")

@@ -71,6 +71,25 @@ enum OneDNN {
         }
     }
 
+    /// Attributes that let a primitive apply an activation to its result; nil for none. The caller destroys them.
+    static func attributes(appending activation: Activation) -> dnnl_primitive_attr_t? {
+        let (kind, alpha, beta): (dnnl_alg_kind_t, Float, Float)
+        switch activation {
+        case .identity: return nil
+        case .relu: (kind, alpha, beta) = (dnnl_eltwise_relu, 0, 0)
+        case .leakyRelu(let slope): (kind, alpha, beta) = (dnnl_eltwise_relu, slope, 0)
+        case .relu6: (kind, alpha, beta) = (dnnl_eltwise_clip, 0, 6)
+        }
+        var operations: dnnl_post_ops_t?
+        check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
+        defer { dnnl_post_ops_destroy(operations) }
+        check(dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, beta), "dnnl_post_ops_append_eltwise")
+        var attributes: dnnl_primitive_attr_t?
+        check(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
+        check(dnnl_primitive_attr_set_post_ops(attributes, operations), "dnnl_primitive_attr_set_post_ops")
+        return attributes
+    }
+
     // MARK: Reordering
 
     /// Copies elements from one layout to another.
@@ -146,12 +165,19 @@ final class Primitive {
 
     /// Makes the primitive an operation descriptor asks for; nil where oneDNN has no such implementation.
     ///
-    /// - Parameter hint: the forward primitive, for a backward one.
-    init?(operation: UnsafeRawPointer, hint: Primitive? = nil, name: StaticString, operations: Int = 0) {
+    /// - Parameters:
+    ///   - hint: the forward primitive, for a backward one.
+    ///   - activation: applied to what the operation gives, before it is written.
+    init?(
+        operation: UnsafeRawPointer, hint: Primitive? = nil, activation: Activation = .identity, name: StaticString,
+        operations: Int = 0
+    ) {
         self.name = name
         self.operations = operations
         var description: dnnl_primitive_desc_t?
-        let status = dnnl_primitive_desc_create(&description, operation, nil, OneDNN.engine, hint?.description)
+        let attributes = OneDNN.attributes(appending: activation)
+        defer { if let attributes { dnnl_primitive_attr_destroy(attributes) } }
+        let status = dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
         self.description = description
         var primitive: dnnl_primitive_t?

@@ -35,8 +35,8 @@ final class TrainOutputTests: CommandTestCase {
         ]
         for (text, key) in wanted { XCTAssertTrue(text.contains("\"\(key)\""), "no \(key) in \(text)") }
         let lines = (run.output + log).split(separator: "\n").map(String.init)
-        // The plan, an epoch and the summary; a phase, two steps and an epoch.
-        XCTAssertEqual(lines.count, 7)
+        // The plan, an epoch and the summary; the machine, a phase, two steps and an epoch.
+        XCTAssertEqual(lines.count, 8)
         for text in lines + [summary, plan] {
             let keys = keys(try JSONSerialization.jsonObject(with: Data(text.utf8)))
             XCTAssertFalse(keys.isEmpty, text)

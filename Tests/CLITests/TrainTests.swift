@@ -57,11 +57,18 @@ final class TrainTests: CommandTestCase {
         }
         let answer = try object(graft("train", "recipe.yaml", "--dry-run", "--json"))
         XCTAssertEqual(answer["parameters"] as? Int, 269_202)
-        XCTAssertEqual(answer["trainingSamples"] as? Int, 12)
+        XCTAssertEqual(answer["training_samples"] as? Int, 12)
         let phases = try XCTUnwrap(answer["phases"] as? [[String: Any]])
         XCTAssertEqual(phases.map { $0["steps"] as? Int }, [2])
-        XCTAssertEqual(phases.first?["bytesPerAllReduce"] as? Int, 4 * 269_202)
         XCTAssertFalse(FileManager.default.fileExists(atPath: "\(folder)/runs"), "a dry run writes nothing")
+        // The gradients, running statistics and figures of the run itself.
+        assertDone(try train("run"))
+        let log = try String(contentsOfFile: "\(folder)/run/log.jsonl", encoding: .utf8)
+        let phase = try XCTUnwrap(log.split(separator: "\n").first { $0.contains("\"phase\"") && $0.contains("bytes") })
+        let line = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(phase.utf8)) as? [String: Any])
+        let bytes = try XCTUnwrap(line["bytes_per_all_reduce"] as? Int)
+        XCTAssertEqual(phases.first?["bytes_per_all_reduce"] as? Int, bytes)
+        XCTAssertGreaterThan(bytes, 4 * 269_202)
     }
 
     /// One object a line: the overview, every epoch, the summary.
@@ -72,7 +79,7 @@ final class TrainTests: CommandTestCase {
             try XCTUnwrap(JSONSerialization.jsonObject(with: Data($0.utf8)) as? [String: Any])
         }
         XCTAssertEqual(lines.count, 4, outcome.output)
-        XCTAssertEqual(lines.first?["trainingSamples"] as? Int, 12)
+        XCTAssertEqual(lines.first?["training_samples"] as? Int, 12)
         XCTAssertEqual(lines.dropFirst().prefix(2).map { $0["epoch"] as? Int }, [1, 2])
         XCTAssertEqual(lines.last?["steps"] as? Int, 4)
         XCTAssertEqual(lines.last?["finished"] as? Bool, true)
@@ -119,7 +126,43 @@ final class TrainTests: CommandTestCase {
         let outcome = try train("run")
         XCTAssertEqual(outcome.code, 3, outcome.errors)
         XCTAssertTrue(outcome.errors.hasPrefix("graft: \(image): broken image ("), outcome.errors)
-        XCTAssertTrue(outcome.errors.hasSuffix("); replace it, or set broken files to 'skip'\n"), outcome.errors)
+        XCTAssertTrue(outcome.errors.contains("data.broken-files=skip"), outcome.errors)
+
+        // Left out where the recipe says so: named, counted, and trained without.
+        let skipping = try train("skipping", "--set", "data.broken-files=skip")
+        assertDone(skipping)
+        XCTAssertTrue(skipping.output.contains("1 broken files left out"), skipping.output)
+        XCTAssertTrue(skipping.output.contains(image), skipping.output)
+        let log = try String(contentsOfFile: "\(folder)/skipping/log.jsonl", encoding: .utf8)
+        XCTAssertTrue(log.contains("\"skipped_files\":1"), log)
+    }
+
+    // MARK: Classes of a head that is kept
+
+    /// Weights that name their classes go on with some of them, under their own labels; weights that do not, need a
+    /// new head for another number of classes.
+    func testAKeptHeadKeepsItsClasses() throws {
+        // bird, cat and dog: cat and dog are not the first two.
+        try copy("images/cat", "images/bird")
+        assertDone(try train("first"))
+        try FileManager.default.createDirectory(atPath: "\(folder)/more", withIntermediateDirectories: true)
+        for (name, label) in [("dog", "dog"), ("cat", "a cat")] { try copy("images/\(name)", "more/\(label)") }
+        let settings = ["--set", "model={weights: first/weights.h5, head: keep}", "--set", "data.train.path=more"]
+        let unknown = try graft(["train", "recipe.yaml", "--output", "unknown"] + settings)
+        XCTAssertEqual(unknown.code, 3, unknown.errors)
+        XCTAssertTrue(unknown.errors.contains("class 'a cat' is none of those of first/weights.h5"), unknown.errors)
+
+        try FileManager.default.moveItem(atPath: "\(folder)/more/a cat", toPath: "\(folder)/more/cat")
+        assertDone(try graft(["train", "recipe.yaml", "--output", "kept"] + settings))
+        XCTAssertEqual(try WeightFile.read("\(folder)/kept/weights.h5").metadata.classNames, ["bird", "cat", "dog"])
+        let evaluated = try object(graft("evaluate", "--weights", "kept/weights.h5", "--data", "more", "--json"))
+        XCTAssertEqual(evaluated["samples"] as? Int, 12)
+
+        let unnamed = try data("weights/cifar10-resnet-pytorch/resnet20-12fca82f.th")
+        let outcome = try graft(
+            ["train", "recipe.yaml", "--set", "model={weights: '\(unnamed)', head: keep}", "--output", "unnamed"])
+        XCTAssertEqual(outcome.code, 3, outcome.errors)
+        XCTAssertTrue(outcome.errors.contains("10 outputs that it does not name"), outcome.errors)
     }
 
     // MARK: What is not resumed

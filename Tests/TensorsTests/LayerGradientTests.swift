@@ -98,3 +98,53 @@ final class LayerGradientTests: XCTestCase {
         XCTAssertTrue((y + activated(y, .relu)).hasOpaqueLayout)
     }
 }
+
+/// Winograd's convolutions against direct ones, forward and both gradients.
+final class WinogradTests: XCTestCase {
+    private struct Results {
+        let output, inputGradient, weightGradient, biasGradient: Tensor
+    }
+
+    private func results(_ x: Tensor, _ weight: Tensor, _ bias: Tensor, exact: Bool) throws -> Results {
+        ConvolutionAlgorithms.areExact = exact
+        defer { ConvolutionAlgorithms.areExact = false }
+        let variables = [x, weight, bias].map { Tensor.variable($0) }
+        let output = convolution2D(variables[0], weight: variables[1], bias: variables[2], padding: SpatialPadding(1))
+        let loss = (output * randomTensor(output.shape, seed: 5)).sum()
+        let gradients = try gradient(of: loss, wrt: variables)
+        return Results(
+            output: output.detached, inputGradient: gradients[0], weightGradient: gradients[1], biasGradient: gradients[2])
+    }
+
+    func testAgainstDirectSums() throws {
+        for (batch, channels, outputs, size) in [(3, 64, 32, 14), (1, 32, 48, 33), (5, 80, 64, 12)] {
+            let x = randomTensor([batch, channels, size, size + 1], seed: 1)
+            let weight = randomTensor([outputs, channels, 3, 3], seed: 2)
+            let bias = randomTensor([outputs], seed: 3)
+            let found = try results(x, weight, bias, exact: false)
+            let expected = try results(x, weight, bias, exact: true)
+            let name = "\(batch)×\(channels)×\(size)"
+            assertClose(found.output, expected.output, 1e-5, "\(name): output")
+            assertClose(found.inputGradient, expected.inputGradient, 1e-5, "\(name): input gradient")
+            assertClose(found.weightGradient, expected.weightGradient, 1e-5, "\(name): weight gradient")
+            assertClose(found.biasGradient, expected.biasGradient, 1e-5, "\(name): bias gradient")
+        }
+    }
+
+    /// Which algorithm runs must not depend on the batch: ranks have slices of different sizes.
+    func testTheBatchDoesNotMatter() throws {
+        let (x, weight) = (randomTensor([9, 64, 14, 14], seed: 1), randomTensor([64, 64, 3, 3], seed: 2))
+        func error(_ samples: Range<Int>) -> Double {
+            let part = x.sliced(axis: 0, samples)
+            let fast = convolution2D(part, weight: weight, padding: SpatialPadding(1)).scalars
+            ConvolutionAlgorithms.areExact = true
+            defer { ConvolutionAlgorithms.areExact = false }
+            let exact = convolution2D(part, weight: weight, padding: SpatialPadding(1)).scalars
+            let largest = exact.map(abs).max() ?? 1
+            return Double((zip(fast, exact).map { abs($0 - $1) }.max() ?? 0) / largest)
+        }
+        let errors = [0..<1, 1..<5, 0..<9].map(error)
+        // All of them the fast algorithm's, or (where the processor has none) none of them.
+        XCTAssertTrue(errors.allSatisfy { $0 > 0 } || errors.allSatisfy { $0 == 0 }, "\(errors)")
+    }
+}

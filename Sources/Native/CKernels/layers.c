@@ -141,23 +141,24 @@ INLINE void norm_apply(const float *x, const float *residual, float *y, size_t s
 }
 
 INLINE void norm_gradient_sums(const float *dy, const float *y, const float *x, float *out, size_t spatial,
-                               size_t inner, const float *mean, int activation, float slope, double *sum,
-                               double *product) {
+                               size_t inner, const float *scale, const float *offset, const float *mean,
+                               int activation, float slope, double *sum, double *product) {
     for (size_t c = 0; c < inner; c++) sum[c] = product[c] = 0;
 #define TILE(o, rows, stride, channel, period)                                                                        \
     do {                                                                                                              \
         vec m = REPEAT(mean + (channel), period);                                                                     \
+        vec ya = REPEAT(scale + (channel), period), yb = REPEAT(offset + (channel), period);                          \
         dvec total = 0, totalProduct = 0;                                                                             \
         for (size_t begin = 0; begin < (rows); begin += RUN) {                                                        \
             size_t end = begin + RUN < (rows) ? begin + RUN : (rows);                                                 \
             vec s = 0, p = 0;                                                                                         \
             for (size_t i = begin; i < end; i++) {                                                                    \
                 size_t k = (o) + i * (stride);                                                                        \
-                vec g = LOAD(dy + k);                                                                                 \
-                if (activation != GRAFT_IDENTITY) g = MASK(g, LOAD(y + k), activation, slope);                  \
+                vec g = LOAD(dy + k), v = LOAD(x + k);                                                                \
+                if (activation != GRAFT_IDENTITY) g = MASK(g, y ? LOAD(y + k) : v * ya + yb, activation, slope);      \
                 if (out) STORE(out + k, g);                                                                           \
                 s += g;                                                                                               \
-                p += g * (LOAD(x + k) - m);                                                                           \
+                p += g * (v - m);                                                                                     \
             }                                                                                                         \
             total += __builtin_convertvector(s, dvec);                                                                \
             totalProduct += __builtin_convertvector(p, dvec);                                                         \
@@ -167,7 +168,7 @@ INLINE void norm_gradient_sums(const float *dy, const float *y, const float *x, 
     } while (0)
 #define REST(k, c)                                                                                                    \
     do {                                                                                                              \
-        float g = activation == GRAFT_IDENTITY ? dy[k] : masked_one(dy[k], y[k], activation, slope);                  \
+        float g = masked_one(dy[k], y ? y[k] : x[k] * scale[c] + offset[c], activation, slope);                       \
         if (out) out[k] = g;                                                                                          \
         sum[c] += g;                                                                                                  \
         product[c] += (double)g * (x[k] - mean[c]);                                                                   \
@@ -178,22 +179,23 @@ INLINE void norm_gradient_sums(const float *dy, const float *y, const float *x, 
 }
 
 INLINE void norm_gradient_apply(const float *dy, const float *y, const float *x, float *dx, size_t spatial,
-                                size_t inner, const float *a, const float *b, const float *d, int activation,
-                                float slope) {
+                                size_t inner, const float *scale, const float *offset, const float *a,
+                                const float *b, const float *d, int activation, float slope) {
 #define TILE(o, rows, stride, channel, period)                                                                        \
     do {                                                                                                              \
         vec va = REPEAT(a + (channel), period), vb = REPEAT(b + (channel), period),                                   \
             vd = REPEAT(d + (channel), period);                                                                       \
+        vec ya = REPEAT(scale + (channel), period), yb = REPEAT(offset + (channel), period);                          \
         for (size_t i = 0; i < (rows); i++) {                                                                         \
             size_t k = (o) + i * (stride);                                                                            \
-            vec g = LOAD(dy + k);                                                                                     \
-            if (activation != GRAFT_IDENTITY) g = MASK(g, LOAD(y + k), activation, slope);                      \
-            STORE(dx + k, g * va + LOAD(x + k) * vb + vd);                                                            \
+            vec g = LOAD(dy + k), v = LOAD(x + k);                                                                    \
+            if (activation != GRAFT_IDENTITY) g = MASK(g, y ? LOAD(y + k) : v * ya + yb, activation, slope);          \
+            STORE(dx + k, g * va + v * vb + vd);                                                                      \
         }                                                                                                             \
     } while (0)
 #define REST(k, c)                                                                                                    \
     do {                                                                                                              \
-        float g = activation == GRAFT_IDENTITY ? dy[k] : masked_one(dy[k], y[k], activation, slope);                  \
+        float g = masked_one(dy[k], y ? y[k] : x[k] * scale[c] + offset[c], activation, slope);                       \
         dx[k] = g * a[c] + x[k] * b[c] + d[c];                                                                        \
     } while (0)
     FOR_EACH_TILE(TILE, REST);
@@ -222,22 +224,26 @@ void graft_norm_apply(const float *x, const float *residual, float *y, size_t sp
 
 GRAFT_CLONES
 void graft_norm_gradient_sums(const float *dy, const float *y, const float *x, float *out, size_t spatial,
-                              size_t inner, const float *mean, int activation, float slope, double *sum,
-                              double *product) {
-#define WITH(A) norm_gradient_sums(dy, y, x, out, spatial, inner, mean, A, slope, sum, product)
-#define WITHOUT(A) norm_gradient_sums(dy, y, x, 0, spatial, inner, mean, A, slope, sum, product)
-    if (out) { FOR_EACH_ACTIVATION(WITH) } else { FOR_EACH_ACTIVATION(WITHOUT) }
+                              size_t inner, const float *scale, const float *offset, const float *mean,
+                              int activation, float slope, double *sum, double *product) {
+#define WITH(A) norm_gradient_sums(dy, y, x, out, spatial, inner, scale, offset, mean, A, slope, sum, product)
+#define WITHOUT(A) norm_gradient_sums(dy, y, x, 0, spatial, inner, scale, offset, mean, A, slope, sum, product)
+#define FROM_X(A) norm_gradient_sums(dy, 0, x, 0, spatial, inner, scale, offset, mean, A, slope, sum, product)
+    if (out) { FOR_EACH_ACTIVATION(WITH) } else if (y) { FOR_EACH_ACTIVATION(WITHOUT) } else { FOR_EACH_ACTIVATION(FROM_X) }
 #undef WITH
 #undef WITHOUT
+#undef FROM_X
 }
 
 GRAFT_CLONES
 void graft_norm_gradient_apply(const float *dy, const float *y, const float *x, float *dx, size_t spatial,
-                               size_t inner, const float *a, const float *b, const float *d, int activation,
-                               float slope) {
-#define CALL(A) norm_gradient_apply(dy, y, x, dx, spatial, inner, a, b, d, A, slope)
-    FOR_EACH_ACTIVATION(CALL)
+                               size_t inner, const float *scale, const float *offset, const float *a,
+                               const float *b, const float *d, int activation, float slope) {
+#define CALL(A) norm_gradient_apply(dy, y, x, dx, spatial, inner, scale, offset, a, b, d, A, slope)
+#define FROM_X(A) norm_gradient_apply(dy, 0, x, dx, spatial, inner, scale, offset, a, b, d, A, slope)
+    if (y) { FOR_EACH_ACTIVATION(CALL) } else { FOR_EACH_ACTIVATION(FROM_X) }
 #undef CALL
+#undef FROM_X
 }
 
 GRAFT_CLONES

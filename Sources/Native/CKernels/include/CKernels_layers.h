@@ -15,14 +15,15 @@ void graft_norm_apply(const float *x, const float *residual, float *y, size_t sp
                       const float *scale, const float *offset, int activation, float slope);
 
 // g = dy · activation'(y); sum[c] = Σ g, product[c] = Σ g · (x - mean[c]). Writes g to `masked` unless null.
+// y may be null: it is then x · scale[c] + offset[c] again, which costs less than reading it.
 void graft_norm_gradient_sums(const float *dy, const float *y, const float *x, float *masked, size_t spatial,
-                              size_t inner, const float *mean, int activation, float slope, double *sum,
-                              double *product);
+                              size_t inner, const float *scale, const float *offset, const float *mean,
+                              int activation, float slope, double *sum, double *product);
 
-// dx = (dy · activation'(y)) · a[c] + x · b[c] + d[c]
+// dx = (dy · activation'(y)) · a[c] + x · b[c] + d[c]; y may be null, as above.
 void graft_norm_gradient_apply(const float *dy, const float *y, const float *x, float *dx, size_t spatial,
-                               size_t inner, const float *a, const float *b, const float *d, int activation,
-                               float slope);
+                               size_t inner, const float *scale, const float *offset, const float *a,
+                               const float *b, const float *d, int activation, float slope);
 
 // y = activation(x), and dx = dy · activation'(y).
 void graft_activate(const float *x, float *y, size_t count, int activation, float slope);
