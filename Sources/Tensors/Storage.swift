@@ -45,11 +45,20 @@ public final class StoragePool: @unchecked Sendable {
     }
 
     private let lock = NSLock()
-    private var free: [Int: [UnsafeMutableRawPointer]] = [:]
+    /// Free small blocks, by size.
+    private var small: [Int: [UnsafeMutableRawPointer]] = [:]
+    private var large = LargeBlocks()
     private var counts = Statistics()
 
     /// A snapshot of the counters.
-    public var statistics: Statistics { lock.withLock { counts } }
+    public var statistics: Statistics {
+        lock.withLock {
+            var result = counts
+            result.bytesHeld += large.bytesHeld
+            result.systemAllocations += large.growths
+            return result
+        }
+    }
 
     /// Starts a new high-water mark at the present use.
     public func resetHighWaterMark() {
@@ -59,38 +68,38 @@ public final class StoragePool: @unchecked Sendable {
     /// Returns the blocks kept for reuse to the system.
     public func trim() {
         lock.withLock {
-            for (size, blocks) in free {
+            for (size, blocks) in small {
                 counts.bytesHeld -= size * blocks.count
-                for block in blocks { Foundation.free(block) }
+                for block in blocks { free(block) }
             }
-            free = [:]
+            small = [:]
+            large.trim()
         }
     }
 
-    /// Sizes are rounded up so that tensors of nearly equal size share blocks: to 64 bytes when
-    /// small, to an eighth of the next lower power of two when large.
-    static func blockSize(_ byteCount: Int) -> Int {
-        let small = max(64, (byteCount + 63) & ~63)
-        guard small > 4096 else { return small }
-        let step = 1 << (Int.bitWidth - small.leadingZeroBitCount - 4)
-        return (small + step - 1) & ~(step - 1)
+    private static let largest = 1 << 18
+
+    /// Sizes are rounded up so that tensors of nearly equal size share blocks: to 64 bytes when small, to an eighth
+    /// of the next lower power of two when larger, to whole pages when large.
+    private static func blockSize(_ byteCount: Int) -> Int {
+        let rounded = max(64, (byteCount + 63) & ~63)
+        guard rounded > 4096 else { return rounded }
+        let step = rounded > largest ? LargeBlocks.page : 1 << (Int.bitWidth - rounded.leadingZeroBitCount - 4)
+        return (rounded + step - 1) & ~(step - 1)
     }
 
     func take(_ byteCount: Int) -> UnsafeMutableRawPointer {
         let size = Self.blockSize(byteCount)
         lock.lock()
+        defer { lock.unlock() }
         counts.bytesInUse += size
         counts.highWaterMark = max(counts.highWaterMark, counts.bytesInUse)
-        if let block = free[size]?.popLast() {
-            lock.unlock()
-            return block
-        }
+        if size > Self.largest { return large.take(size) }
+        if let block = small[size]?.popLast() { return block }
         counts.bytesHeld += size
         counts.systemAllocations += 1
-        lock.unlock()
         var block: UnsafeMutableRawPointer?
-        // Large blocks start at a page, so that the system can back them with huge pages.
-        guard posix_memalign(&block, size >= 1 << 21 ? 4096 : 64, size) == 0, let block else {
+        guard posix_memalign(&block, 64, size) == 0, let block else {
             fatalError("out of memory: a tensor of \(byteCount) bytes does not fit")
         }
         return block
@@ -100,7 +109,7 @@ public final class StoragePool: @unchecked Sendable {
         let size = Self.blockSize(byteCount)
         lock.withLock {
             counts.bytesInUse -= size
-            free[size, default: []].append(block)
+            if size > Self.largest { large.giveBack(block, size) } else { small[size, default: []].append(block) }
         }
     }
 }

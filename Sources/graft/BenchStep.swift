@@ -83,6 +83,7 @@ struct BenchStep: ParsableCommand {
         let stepSecondsMedian: Double
         let peakRssMib: Double
         let poolHighWaterMib: Double
+        let poolHeldMib: Double
         let matrixProductGflopsOneThread: Double
         let matrixProductGflops: Double
         let openblasKernel: String
@@ -119,6 +120,7 @@ struct BenchStep: ParsableCommand {
                 size: pixels, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
+                poolHeldMib: Double(StoragePool.shared.statistics.bytesHeld) / 1_048_576,
                 matrixProductGflopsOneThread: Self.matrixProductGflops(threads: 1),
                 matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
                 openblasKernel: OpenBLAS.description.kernel, profile: profiled, overheadSeconds: overhead))
@@ -188,8 +190,8 @@ struct BenchStep: ParsableCommand {
             ))
         print(
             String(
-                format: "memory            %.0f MiB peak, of it tensors %.0f MiB", answer.peakRssMib,
-                answer.poolHighWaterMib))
+                format: "memory            %.0f MiB peak, of it tensors %.0f MiB in %.0f MiB of the pool", answer.peakRssMib,
+                answer.poolHighWaterMib, answer.poolHeldMib))
         print(
             String(
                 format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
