@@ -97,8 +97,11 @@ private struct Matching {
         }
         guard let tensor = weights.tensors[path] else {
             // PyTorch before 0.4.1 and Keras do not count batches.
-            if isCounter { note(path, nil, shape, .newlyInitialised, "0, the file does not count batches") }
-            else { missing.append(path) }
+            if isCounter {
+                note(path, nil, shape, .newlyInitialised, "0, the file does not count batches")
+            } else {
+                missing.append(path)
+            }
             return
         }
         let flattened = tensor.shape.count == 4 && shape.count == 2 && tensor.shape[2...] == [1, 1]

@@ -52,7 +52,8 @@ final class Coordinator {
         metadata.preprocessing = preprocessing
         metadata.classNames = classNames
         metadata.license = file?.metadata.license
-        metadata.provenance = "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"
+        metadata.provenance =
+            "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"
         self.metadata = metadata
         fingerprints = try Self.fingerprints(recipe, file, training, validation)
         try check(worldSize: worldSize)
@@ -84,7 +85,8 @@ final class Coordinator {
         guard recipe.model.head == .keep, let file, let path = recipe.model.weights else { return own }
         if let names = file.metadata.classNames, names.count == outputs { return names }
         guard own.count == outputs else {
-            throw RunError.classesWithoutNames(source: training.source, classes: own.count, weights: path, outputs: outputs)
+            throw RunError.classesWithoutNames(
+                source: training.source, classes: own.count, weights: path, outputs: outputs)
         }
         return own
     }

@@ -79,6 +79,14 @@ public final class GradientSynchronizer: GradientSink {
         beginPass()
     }
 
+    /// The gradient's own place in its bucket, unless it holds a sum over earlier passes.
+    public func room(for variable: VariableID) -> UnsafeMutableBufferPointer<Float>? {
+        guard let index = places[variable], !isFilled[index], bucketOfParameter[index] >= pending.count else {
+            return nil
+        }
+        return view(plan.ranges[index])
+    }
+
     public func gradientReady(_ gradient: Gradient, for variable: VariableID) throws {
         guard let index = places[variable] else {
             throw ClusterError.unplannedGradient(variable: "\(variable)")
@@ -144,6 +152,8 @@ public final class GradientSynchronizer: GradientSink {
         case .dense(let tensor):
             try requireCount(tensor.count, at: index)
             tensor.withScalars { values in
+                // Written in place already.
+                if values.baseAddress == UnsafePointer(place.baseAddress) { return }
                 Profile.measure("gradient to bucket", bytes: 8 * place.count) {
                     isFilled[index] ? place.add(values) : place.copy(values)
                 }

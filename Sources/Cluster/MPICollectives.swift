@@ -157,7 +157,8 @@ public final class MPICollectives: Collectives {
             try forEachChunk(of: bytes.count) { offset, count in
                 try requests.add("MPI_Isend") {
                     MPI_Isend(
-                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(receiver), CInt(tag), control,
+                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(receiver), CInt(tag),
+                        control,
                         $0)
                 }
             }
@@ -185,7 +186,8 @@ public final class MPICollectives: Collectives {
             try forEachChunk(of: bytes.count) { offset, count in
                 try requests.add("MPI_Irecv") {
                     MPI_Irecv(
-                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(sender), CInt(tag), control, $0)
+                        bytes.baseAddress.map { $0 + offset }, count, graft_MPI_BYTE(), CInt(sender), CInt(tag),
+                        control, $0)
                 }
             }
             try finishAlone(requests) { "\(bytes.count) bytes from rank \(sender)" }

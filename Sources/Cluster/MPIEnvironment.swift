@@ -55,9 +55,10 @@ public enum MPIEnvironment {
         if !canReadProcessMemory { set("OMPI_MCA_btl_vader_single_copy_mechanism", "none") }
     }
 
-    private typealias ReadMemory = @convention(c) (
-        pid_t, UnsafePointer<iovec>, UInt, UnsafePointer<iovec>, UInt, UInt
-    ) -> Int
+    private typealias ReadMemory =
+        @convention(c) (
+            pid_t, UnsafePointer<iovec>, UInt, UnsafePointer<iovec>, UInt, UInt
+        ) -> Int
 
     /// Tries `process_vm_readv` (which the Swift import of glibc leaves out) on this process: security
     /// filters of containers refuse even that.

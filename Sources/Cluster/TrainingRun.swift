@@ -105,7 +105,8 @@ public final class TrainingRun {
 
     /// Builds the network on every rank and gives it rank 0's values.
     private func buildNetwork(_ description: RunDescription, _ recipe: Recipe) throws -> Network {
-        let network = try coordinator?.network
+        let network =
+            try coordinator?.network
             ?? Architecture(
                 named: description.architecture, variant: description.variant, classes: description.classes,
                 inputChannels: description.inputChannels
@@ -127,11 +128,13 @@ public final class TrainingRun {
         guard !description.optimizerSteps.isEmpty else { return [] }
         var states = coordinator?.resumed?.optimizers ?? []
         let header = try collectives.broadcast(
-            coordinator.map { _ in states.map { state in
-                OptimizerState(
-                    rule: state.rule, stepCount: state.stepCount,
-                    entries: state.entries.map { .init(name: $0.name, path: $0.path, values: []) })
-            } }, from: 0)
+            coordinator.map { _ in
+                states.map { state in
+                    OptimizerState(
+                        rule: state.rule, stepCount: state.stepCount,
+                        entries: state.entries.map { .init(name: $0.name, path: $0.path, values: []) })
+                }
+            }, from: 0)
         let counts = try collectives.broadcast(
             coordinator.map { _ in states.map { $0.entries.map(\.values.count) } }, from: 0)
         if coordinator == nil { states = header }

@@ -62,7 +62,8 @@ public struct BatchNorm2D {
         shift = scope.parameter("bias", shape: [channels], role: .normalizationShift, initializer: .zeros)
         runningMean = scope.buffer("running_mean", shape: [channels], value: 0)
         runningVariance = scope.buffer("running_var", shape: [channels], value: 1)
-        batchesTracked = rule.countsBatches
+        batchesTracked =
+            rule.countsBatches
             ? scope.buffer("num_batches_tracked", shape: [], value: 0, isCounter: true) : nil
     }
 

@@ -85,7 +85,8 @@ public struct Convolution2D: Module {
         self.activation = activation
         weight = scope.parameter(
             "weight", shape: shape, role: .weight, initializer: initializer ?? .pytorchDefault(shape))
-        bias = usesBias
+        bias =
+            usesBias
             ? scope.parameter(
                 "bias", shape: [outputChannels], role: .bias,
                 initializer: biasInitializer ?? .pytorchDefault(shape))

@@ -15,7 +15,8 @@ public struct Linear: Module {
         weight = scope.parameter(
             "weight", shape: [outputs, inputs], role: .weight,
             initializer: initializer ?? .uniform(fan: inputs))
-        bias = usesBias
+        bias =
+            usesBias
             ? scope.parameter(
                 "bias", shape: [outputs], role: .bias, initializer: biasInitializer ?? .uniform(fan: inputs))
             : nil

@@ -51,9 +51,10 @@ public final class Parameter {
                 initialValue = nil
                 // The parameter's own memory: the caller's tensor keeps its values when these change.
                 let scalars = newValue.detached
-                storedLeaf = .variable(Tensor(shape: shape) { mine in
-                    scalars.withScalars { _ = mine.update(fromContentsOf: $0) }
-                })
+                storedLeaf = .variable(
+                    Tensor(shape: shape) { mine in
+                        scalars.withScalars { _ = mine.update(fromContentsOf: $0) }
+                    })
                 return
             }
             newValue.withScalars { new in update { _ = $0.update(fromContentsOf: new) } }

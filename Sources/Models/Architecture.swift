@@ -124,7 +124,8 @@ extension Architecture {
         }
         if name.hasPrefix("vgg") {
             let normalizes = name.hasSuffix("_bn")
-            let depth = Int(name.dropFirst("vgg".count).dropLast(normalizes ? "_bn".count : 0)).flatMap(VGG.Depth.init(rawValue:))
+            let depth = Int(name.dropFirst("vgg".count).dropLast(normalizes ? "_bn".count : 0)).flatMap(
+                VGG.Depth.init(rawValue:))
             guard let depth else { throw unknown(name) }
             let choice = try choose(variant, from: VGG.Variant.allCases, for: name)
             return Entry(

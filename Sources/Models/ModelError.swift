@@ -17,7 +17,8 @@ public enum ModelError: GraftError, Equatable {
     public var description: String {
         switch self {
         case .unknownArchitecture(let name, let nearest):
-            let hint = nearest.isEmpty
+            let hint =
+                nearest.isEmpty
                 ? "known are \(Architecture.knownNames.joined(separator: ", "))"
                 : "did you mean \(nearest.joined(separator: ", "))?"
             return "architecture \"\(name)\" is not known; \(hint)"

@@ -49,7 +49,8 @@ extension RecipeNode {
                     if case .scalar(let name)? = item["name"]?.content { name } else { String(index) }
                 }
                 throw RecipeError.badOverride(
-                    option: option, problem: "there is no element '\(key)'; choose from \(names.joined(separator: ", "))")
+                    option: option,
+                    problem: "there is no element '\(key)'; choose from \(names.joined(separator: ", "))")
             }
             try items[index].set(value, at: path.dropFirst(), option: option)
             content = .list(items)

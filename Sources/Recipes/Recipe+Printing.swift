@@ -84,7 +84,8 @@ extension Recipe.Data {
 extension Recipe.Data.Source {
     var node: RecipeNode {
         RecipeNode([
-            "path": RecipeNode(path), "split": split.map { RecipeNode($0.rawValue) }, "skip-per-class": skipPerClass.map { RecipeNode($0) },
+            "path": RecipeNode(path), "split": split.map { RecipeNode($0.rawValue) },
+            "skip-per-class": skipPerClass.map { RecipeNode($0) },
             "first-per-class": firstPerClass.map { RecipeNode($0) }, "per-class": perClass.map { RecipeNode($0) },
             "fraction": fraction.map { RecipeNode($0) },
             "seed": perClass == nil && fraction == nil ? nil : RecipeNode(seed),

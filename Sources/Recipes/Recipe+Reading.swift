@@ -180,7 +180,8 @@ extension Recipe.Data.Source {
         if let seed = try section.integer("seed", atLeast: 0, atMost: .max) {
             self.seed = seed
             if perClass == nil && fraction == nil {
-                throw section.conflict("seed", "nothing is chosen at random", "give per-class or fraction, or remove it")
+                throw section.conflict(
+                    "seed", "nothing is chosen at random", "give per-class or fraction, or remove it")
             }
         }
     }
@@ -271,7 +272,9 @@ extension Recipe.Data.Jitter {
 // MARK: - run
 
 extension Recipe.Run {
-    static let keys = ["output", "seed", "save-every", "validate-every", "keep", "log-every", "threads", "exact-convolutions"]
+    static let keys = [
+        "output", "seed", "save-every", "validate-every", "keep", "log-every", "threads", "exact-convolutions",
+    ]
 
     init(_ section: Section) throws {
         output = try section.text("output")

@@ -220,7 +220,8 @@ extension RecipeNode {
     /// Plain where that cannot be misread, in double quotes otherwise.
     private static func quoted(_ text: String) -> String {
         func isWord(_ c: Unicode.Scalar) -> Bool {
-            c.isASCII && (c.properties.isAlphabetic || c.properties.numericType != nil || "_./".unicodeScalars.contains(c))
+            c.isASCII
+                && (c.properties.isAlphabetic || c.properties.numericType != nil || "_./".unicodeScalars.contains(c))
         }
         let isPlain =
             text.unicodeScalars.allSatisfy { isWord($0) || "-+ ".unicodeScalars.contains($0) }

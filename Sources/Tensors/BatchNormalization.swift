@@ -45,7 +45,8 @@ public func batchNormalization(
         if Tape.isRecording {
             guard (collectives?.worldSize ?? 1) == 1 else { throw SynchronisedSecondDerivative() }
             return differentiableBackward(
-                gradient, x: x, scale: scale, output: kept ?? planes.apply(affine, nil, activation), epsilon: epsilon, activation, hasResidual: residual != nil)
+                gradient, x: x, scale: scale, output: kept ?? planes.apply(affine, nil, activation), epsilon: epsilon,
+                activation, hasResidual: residual != nil)
         }
         return try planes.backward(
             gradient, output: kept, affine, scale, mean, inverse, activation,

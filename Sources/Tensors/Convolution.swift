@@ -65,10 +65,12 @@ public func convolution2D(
                 biasGradient = (sums * sums).sum(axes: [0])
             }
         } else if weight.requiresGradient, bias?.requiresGradient == true, !Tape.isRecording {
-            (weightGradient, biasGradient) = plan.parameterGradients(input, gradient)
+            (weightGradient, biasGradient) = plan.parameterGradients(
+                input, gradient, into: weight.memoryForGradient())
         } else {
             if weight.requiresGradient {
-                weightGradient = convolutionWeightGradient(input, gradient, geometry)
+                weightGradient = convolutionWeightGradient(
+                    input, gradient, geometry, into: weight.memoryForGradient())
             }
             if bias?.requiresGradient == true { biasGradient = gradient.sum(axes: [0, 2, 3]) }
         }
@@ -112,8 +114,12 @@ func convolutionInputGradient(_ gradient: Tensor, weight: Tensor, _ geometry: Co
 }
 
 /// The gradient of a convolution's weight.
-func convolutionWeightGradient(_ input: Tensor, _ gradient: Tensor, _ geometry: ConvolutionGeometry) -> Tensor {
-    ConvolutionPlan.plan(for: geometry, usesBias: false).parameterGradients(input, gradient).weight
+///
+/// - Parameter target: where to write it; new memory by default.
+func convolutionWeightGradient(
+    _ input: Tensor, _ gradient: Tensor, _ geometry: ConvolutionGeometry, into target: Tensor? = nil
+) -> Tensor {
+    ConvolutionPlan.plan(for: geometry, usesBias: false).parameterGradients(input, gradient, into: target).weight
         .recorded("convolution weight gradient", from: [input, gradient]) { second in
             [
                 input.requiresGradient ? convolutionInputGradient(gradient, weight: second, geometry) : nil,
@@ -141,7 +147,8 @@ struct ConvolutionGeometry: Hashable {
         precondition(
             groups > 0 && input[1] == weight[1] * groups && weight[0] % groups == 0,
             "convolution2D: input \(input) does not fit weight \(weight) with \(groups) groups")
-        func outputSize(_ size: Int, _ kernel: Int, _ before: Int, _ after: Int, _ stride: Int, _ dilation: Int) -> Int {
+        func outputSize(_ size: Int, _ kernel: Int, _ before: Int, _ after: Int, _ stride: Int, _ dilation: Int) -> Int
+        {
             let span = size + before + after - dilation * (kernel - 1) - 1
             return span < 0 ? 0 : span / stride + 1
         }
@@ -261,15 +268,23 @@ private final class ConvolutionPlan {
         let plan = inputGradientPrimitive
         plan.primitive.execute([
             (DNNL_ARG_DIFF_DST, plan.gradientLayout, OneDNN.storage(of: gradient, in: plan.gradientLayout)),
-            (DNNL_ARG_WEIGHTS, plan.weightLayout, storage(ofWeight: weight, in: plan.weightLayout, keep: !weight.requiresGradient)),
+            (
+                DNNL_ARG_WEIGHTS, plan.weightLayout,
+                storage(ofWeight: weight, in: plan.weightLayout, keep: !weight.requiresGradient)
+            ),
             (DNNL_ARG_DIFF_SRC, plan.inputLayout, target),
         ])
         return Tensor(shape: geometry.input, storage: target, layout: plan.inputLayout.layout(of: geometry.input))
     }
 
-    func parameterGradients(_ input: Tensor, _ gradient: Tensor) -> (weight: Tensor, bias: Tensor?) {
+    /// - Parameter target: row-major memory for the weight's gradient; new by default.
+    func parameterGradients(
+        _ input: Tensor, _ gradient: Tensor, into target: Tensor? = nil
+    ) -> (weight: Tensor, bias: Tensor?) {
         let plan = weightGradientPrimitive
-        let blocked = Storage(byteCount: plan.weightLayout.byteCount)
+        let rows = target ?? Tensor(uninitialized: geometry.weight)
+        let isRowMajor = plan.weightLayout.isSame(as: weightRows)
+        let blocked = isRowMajor ? rows.storage : Storage(byteCount: plan.weightLayout.byteCount)
         var arguments = [
             (DNNL_ARG_SRC, plan.inputLayout, OneDNN.storage(of: input, in: plan.inputLayout)),
             (DNNL_ARG_DIFF_DST, plan.gradientLayout, OneDNN.storage(of: gradient, in: plan.gradientLayout)),
@@ -278,11 +293,7 @@ private final class ConvolutionPlan {
         let bias = usesBias ? Tensor(uninitialized: [geometry.weight[0]]) : nil
         if let bias { arguments.append((DNNL_ARG_DIFF_BIAS, biasLayout, bias.storage)) }
         plan.primitive.execute(arguments)
-        guard !plan.weightLayout.isSame(as: weightRows) else {
-            return (Tensor(shape: geometry.weight, storage: blocked), bias)
-        }
-        let rows = Tensor(uninitialized: geometry.weight)
-        OneDNN.reorder(blocked, plan.weightLayout, to: rows.storage, weightRows)
+        if !isRowMajor { OneDNN.reorder(blocked, plan.weightLayout, to: rows.storage, weightRows) }
         return (rows, bias)
     }
 
@@ -305,7 +316,8 @@ private final class ConvolutionPlan {
     }
 
     private lazy var inputGradientPrimitive: BackwardPrimitive = {
-        let primitive = Self.primitive("convolution input gradient", geometry, hint: forwardPrimitive) { algorithm, operation in
+        let primitive = Self.primitive("convolution input gradient", geometry, hint: forwardPrimitive) {
+            algorithm, operation in
             Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
                 dnnl_dilated_convolution_backward_data_desc_init(
                     &operation, algorithm, source, weight, output, strides, dilates, before, after)
@@ -318,7 +330,8 @@ private final class ConvolutionPlan {
     }()
 
     private lazy var weightGradientPrimitive: BackwardPrimitive = {
-        let primitive = Self.primitive("convolution weight gradient", geometry, hint: forwardPrimitive) { algorithm, operation in
+        let primitive = Self.primitive("convolution weight gradient", geometry, hint: forwardPrimitive) {
+            algorithm, operation in
             Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
                 withUnsafePointer(to: biasLayout.descriptor) { bias in
                     dnnl_dilated_convolution_backward_weights_desc_init(
@@ -335,16 +348,20 @@ private final class ConvolutionPlan {
 
     /// Compiles what `describe` asks for, with Winograd's algorithm where that suits and exists.
     private static func primitive(
-        _ name: StaticString, _ geometry: ConvolutionGeometry, hint: Primitive? = nil, activation: Activation = .identity,
+        _ name: StaticString, _ geometry: ConvolutionGeometry, hint: Primitive? = nil,
+        activation: Activation = .identity,
         _ describe: (dnnl_alg_kind_t, inout dnnl_convolution_desc_t) -> dnnl_status_t
     ) -> Primitive {
-        let algorithms = geometry.suitsWinograd ? [dnnl_convolution_winograd, dnnl_convolution_direct]
+        let algorithms =
+            geometry.suitsWinograd
+            ? [dnnl_convolution_winograd, dnnl_convolution_direct]
             : [dnnl_convolution_direct]
         for algorithm in algorithms {
             var operation = dnnl_convolution_desc_t()
             OneDNN.check(describe(algorithm, &operation), name)
             let primitive = Primitive(
-                operation: &operation, hint: hint, activation: activation, name: name, operations: 2 * geometry.multiplications)
+                operation: &operation, hint: hint, activation: activation, name: name,
+                operations: 2 * geometry.multiplications)
             if let primitive { return primitive }
         }
         preconditionFailure("oneDNN has no \(name) for \(geometry)")

@@ -56,11 +56,23 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
             }
             let gradients = [
                 keptWeight.map { matmul(gradient, $0) },
-                keptRows.map { matmul(gradient, $0, transposeA: true) },
+                keptRows.map { weightGradient($0, gradient, of: weight) },
             ]
             return bias == nil ? gradients : gradients + [wantsBias ? gradient.sum(axes: [0]) : nil]
         }
     return result.reshaped(x.shape.dropLast() + [outputs])
+}
+
+/// gradientᵀ · rows, in the memory that the sink has for it where nothing is recorded.
+private func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor) -> Tensor {
+    guard !Tape.isRecording else { return matmul(gradient, rows, transposeA: true) }
+    let result = weight.memoryForGradient()
+    let (rows, gradient) = (rows.rowMajor, gradient.rowMajor)
+    OpenBLAS.multiply(
+        gradient.floats, transposed: true, rows.floats, transposed: false, into: result.floats, m: weight.shape[0],
+        n: weight.shape[1], k: rows.shape[0])
+    withExtendedLifetime((rows, gradient)) {}
+    return result
 }
 
 /// Σ over samples of (gradientᵀ · rows)², elementwise; the rows of a sample lie together.

@@ -29,11 +29,12 @@ public enum OpenBLAS {
     /// - Throws: `OpenBLASMissing`.
     public static func open() throws { _ = try loaded.get() }
 
-    fileprivate typealias SGEMM = @convention(c) (
-        CBLAS_ORDER, CBLAS_TRANSPOSE, CBLAS_TRANSPOSE, blasint, blasint, blasint, Float,
-        UnsafePointer<Float>?, blasint, UnsafePointer<Float>?, blasint, Float,
-        UnsafeMutablePointer<Float>?, blasint
-    ) -> Void
+    fileprivate typealias SGEMM =
+        @convention(c) (
+            CBLAS_ORDER, CBLAS_TRANSPOSE, CBLAS_TRANSPOSE, blasint, blasint, blasint, Float,
+            UnsafePointer<Float>?, blasint, UnsafePointer<Float>?, blasint, Float,
+            UnsafeMutablePointer<Float>?, blasint
+        ) -> Void
 
     private struct Library {
         let sgemm: SGEMM

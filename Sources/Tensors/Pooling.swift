@@ -75,7 +75,8 @@ private struct PoolingGeometry: Hashable {
         let width = input.shape[3] + padding.left + padding.right - window.1
         precondition(
             height >= 0 && width >= 0 && stride.0 > 0 && stride.1 > 0,
-            "pooling: the window \(window) with stride \(stride) does not fit the input \(input.shape) with padding \(padding)")
+            "pooling: the window \(window) with stride \(stride) does not fit the input \(input.shape) with padding \(padding)"
+        )
         self.input = input.shape
         output = [input.shape[0], input.shape[1], height / stride.0 + 1, width / stride.1 + 1]
         (windowY, windowX) = window
@@ -204,7 +205,7 @@ private final class PoolingPlan {
     ) {
         body(
             [Int64(geometry.strideY), Int64(geometry.strideX)], [Int64(geometry.windowY), Int64(geometry.windowX)],
-            [Int64(geometry.padding.top), Int64(geometry.padding.left)], 
+            [Int64(geometry.padding.top), Int64(geometry.padding.left)],
             [Int64(geometry.padding.bottom), Int64(geometry.padding.right)])
     }
 }

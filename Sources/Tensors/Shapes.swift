@@ -125,11 +125,13 @@ public func concatenated(_ parts: [Tensor], axis: Int) -> Tensor {
         defer { start += part.shape[axis] }
         return Placement(in: full, axis: axis, start: start, step: 1)
     }
-    let result = OpaqueChannels.concatenated(parts, axis: axis, full) ?? {
-        let rows = Tensor(uninitialized: full, elementType: first.elementType)
-        for (part, place) in zip(parts, places) { place.copy(part.rowMajor, into: rows) }
-        return rows
-    }()
+    let result =
+        OpaqueChannels.concatenated(parts, axis: axis, full)
+        ?? {
+            let rows = Tensor(uninitialized: full, elementType: first.elementType)
+            for (part, place) in zip(parts, places) { place.copy(part.rowMajor, into: rows) }
+            return rows
+        }()
     let sizes = parts.map { $0.requiresGradient ? $0.shape[axis] : nil }
     return result.recorded("concatenate", from: parts) { gradient in
         zip(places, sizes).map { place, size in

@@ -8,6 +8,7 @@ package final class Storage: @unchecked Sendable {
     package let pointer: UnsafeMutableRawPointer
     package let byteCount: Int
     package let elementType: ElementType
+    private let isBorrowed: Bool
 
     /// Reordered copies for the layouts that constant convolution weights are used in. Emptied
     /// whenever the values change.
@@ -17,10 +18,21 @@ package final class Storage: @unchecked Sendable {
     package init(byteCount: Int, elementType: ElementType = .float32) {
         self.byteCount = byteCount
         self.elementType = elementType
+        isBorrowed = false
         pointer = StoragePool.shared.take(byteCount)
     }
 
-    deinit { StoragePool.shared.giveBack(pointer, byteCount) }
+    /// Floats in memory of somebody else, who keeps it while this exists.
+    init(borrowing pointer: UnsafeMutableRawPointer, byteCount: Int) {
+        self.pointer = pointer
+        self.byteCount = byteCount
+        elementType = .float32
+        isBorrowed = true
+    }
+
+    deinit {
+        if !isBorrowed { StoragePool.shared.giveBack(pointer, byteCount) }
+    }
 
     var floats: UnsafeMutablePointer<Float> { pointer.assumingMemoryBound(to: Float.self) }
     var integers: UnsafeMutablePointer<Int32> { pointer.assumingMemoryBound(to: Int32.self) }

@@ -34,6 +34,14 @@ public enum Gradient {
 /// sink starts the all-reduce with it.
 public protocol GradientSink: AnyObject {
     func gradientReady(_ gradient: Gradient, for variable: VariableID) throws
+
+    /// Where the sink wants the gradient of a variable written, row-major; nil where it does not care. What is written
+    /// there is handed to `gradientReady` like any other gradient, and must stay until then.
+    func room(for variable: VariableID) -> UnsafeMutableBufferPointer<Float>?
+}
+
+extension GradientSink {
+    public func room(for variable: VariableID) -> UnsafeMutableBufferPointer<Float>? { nil }
 }
 
 /// What backward gives for the parameters of a layer.
@@ -117,6 +125,8 @@ enum Tape {
     @TaskLocal static var isRecording = true
     /// Whether the backward pass under way was asked for `ParameterGradient.sumOfSquares`.
     @TaskLocal static var squaresSamples = false
+    /// The sink of the backward pass under way, which runs on the thread that trains.
+    fileprivate nonisolated(unsafe) static var sink: GradientSink?
     private nonisolated(unsafe) static var sequence: UInt64 = 0
 
     /// Only the thread that trains records, so a plain counter does.
@@ -159,6 +169,21 @@ extension Tensor {
     }
 }
 
+extension Tensor {
+    /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable whose whole
+    /// gradient is about to be computed and the sink has room for it.
+    func memoryForGradient() -> Tensor {
+        if let node, let variable = node.variable, node.pendingConsumers == 1, node.gradient == nil, node.rows == nil,
+            !Tape.isRecording, let room = Tape.sink?.room(for: variable), room.count == count,
+            let first = room.baseAddress
+        {
+            return Tensor(
+                shape: shape, storage: Storage(borrowing: UnsafeMutableRawPointer(first), byteCount: 4 * count))
+        }
+        return Tensor(uninitialized: shape)
+    }
+}
+
 /// Returns the gradients of `loss` with respect to `variables`; zeros where it does not depend on one.
 ///
 /// - Parameter createGraph: makes the gradients differentiable themselves.
@@ -187,6 +212,9 @@ private struct BackwardPass {
     let keepGraph: Bool
 
     func run(from root: TapeNode, seed: Tensor, into sink: GradientSink) throws {
+        let outer = Tape.sink
+        Tape.sink = sink
+        defer { Tape.sink = outer }
         countConsumers(from: root)
         root.accumulate(seed)
         var ready = SequenceHeap()

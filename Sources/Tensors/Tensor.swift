@@ -169,7 +169,8 @@ extension Array where Element == Int {
 
 extension Tensor: CustomStringConvertible {
     public var description: String {
-        let shown = elementType == .float32
+        let shown =
+            elementType == .float32
             ? scalars.prefix(8).map { "\($0)" } : elementType == .int32 ? indices.prefix(8).map { "\($0)" } : []
         return "Tensor\(shape)(\(shown.joined(separator: ", "))\(count > 8 ? ", …" : ""))"
     }

@@ -59,7 +59,8 @@ extension TrainingError: CustomStringConvertible {
             return "\(source): the loss on it is \(value): the network overflows; take weights from before training "
                 + "diverged, or train again with a lower learning rate or clip-norm"
         case .divergedWeights(let names, let step):
-            return "step \(step): \(names.prefix(3).joined(separator: ", ")) (of \(names.count)) would be saved with NaN "
+            return
+                "step \(step): \(names.prefix(3).joined(separator: ", ")) (of \(names.count)) would be saved with NaN "
                 + "or infinity; lower the learning rate, lengthen the warm-up or set clip-norm"
         case .divergedGradient(let phase, let step):
             return "phase '\(phase)', step \(step): the gradient is not a finite number; lower the "

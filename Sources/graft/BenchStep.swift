@@ -190,7 +190,8 @@ struct BenchStep: ParsableCommand {
             ))
         print(
             String(
-                format: "memory            %.0f MiB peak, of it tensors %.0f MiB in %.0f MiB of the pool", answer.peakRssMib,
+                format: "memory            %.0f MiB peak, of it tensors %.0f MiB in %.0f MiB of the pool",
+                answer.peakRssMib,
                 answer.poolHighWaterMib, answer.poolHeldMib))
         print(
             String(
@@ -202,12 +203,14 @@ struct BenchStep: ParsableCommand {
     private func show(_ profile: [Profile.Entry], _ overhead: Double, _ answer: Answer) {
         let whole = overhead + profile.reduce(0) { $0 + $1.seconds }
         func row(_ name: String, _ calls: String, _ seconds: Double, _ rest: [String]) -> [String] {
-            [name, calls, String(format: "%.1f ms", seconds * 1e3), String(format: "%.1f %%", 100 * seconds / whole)] + rest
+            [name, calls, String(format: "%.1f ms", seconds * 1e3), String(format: "%.1f %%", 100 * seconds / whole)]
+                + rest
         }
         var rows = [["one step", "calls", "time", "share", "GB/s", "GFLOP/s", "of peak"]]
         rows += profile.map { entry in
             let speed = Double(entry.operations) / entry.seconds / 1e9
-            let figures = entry.operations == 0
+            let figures =
+                entry.operations == 0
                 ? ["", ""]
                 : [String(format: "%.0f", speed), String(format: "%.0f %%", 100 * speed / answer.matrixProductGflops)]
             return row(

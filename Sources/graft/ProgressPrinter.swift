@@ -107,7 +107,8 @@ final class ProgressPrinter {
 
     private static func text(_ summary: RunSummary) -> String {
         var text = String(
-            format: "%@ after %d steps in %@: %.1f images/s on %d rank%@", summary.finished ? "done" : "stopped and saved",
+            format: "%@ after %d steps in %@: %.1f images/s on %d rank%@",
+            summary.finished ? "done" : "stopped and saved",
             summary.steps, duration(summary.seconds), summary.imagesPerSecond, summary.ranks,
             summary.ranks == 1 ? "" : "s")
         if let best = summary.best { text += String(format: ", best top-1 %.1f %%", best.top1 * 100) }

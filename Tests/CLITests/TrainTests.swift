@@ -118,8 +118,10 @@ final class TrainTests: CommandTestCase {
     }
 
     func testABrokenImage() throws {
-        let image = "images/dog/" + (try XCTUnwrap(
-            FileManager.default.contentsOfDirectory(atPath: "\(folder)/images/dog").min()))
+        let image =
+            "images/dog/"
+            + (try XCTUnwrap(
+                FileManager.default.contentsOfDirectory(atPath: "\(folder)/images/dog").min()))
         let whole = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(image)"))
         try FileManager.default.removeItem(atPath: "\(folder)/\(image)")
         try write(whole.prefix(whole.count / 2), image)
@@ -191,7 +193,8 @@ final class TrainTests: CommandTestCase {
     /// `--resume` goes on with a run, and never writes into a folder that holds something else.
     func testResumingIntoAFolderOfSomethingElse() throws {
         func assertInUse(_ outcome: Outcome, _ output: String, line: UInt = #line) {
-            let message = "graft: \(output): the output folder is in use; give another --output, or --resume auto to "
+            let message =
+                "graft: \(output): the output folder is in use; give another --output, or --resume auto to "
                 + "go on with the run in it, where it holds one"
             assertFails(outcome, code: 2, message, line: line)
         }

@@ -47,7 +47,8 @@ private func checkMessages(_ collectives: Collectives, count: Int) throws {
     let ranks = 0..<collectives.worldSize
     let all = ranks.map { message(from: $0, count: count) }
     for root in ranks {
-        var bytes = rank == root ? message(from: root + 1, count: count) : [UInt8](repeating: 0, count: count * (root + 1))
+        var bytes =
+            rank == root ? message(from: root + 1, count: count) : [UInt8](repeating: 0, count: count * (root + 1))
         try bytes.withUnsafeMutableBytes { try collectives.broadcast($0, from: root) }
         try expect(bytes, equals: message(from: root + 1, count: count), "broadcast of \(count) from \(root)")
         let gathered = try collectives.gather(message(from: rank, count: count), at: root)

@@ -66,7 +66,9 @@ private func runStep(
         var expected = [Float](repeating: 0, count: entry.count)
         for rank in 0..<collectives.worldSize {
             for pass in 0..<passes where contributes(parameter, pass: pass, rank: rank) {
-                for (index, value) in gradient(parameter, pass: pass, rank: rank).enumerated() { expected[index] += value }
+                for (index, value) in gradient(parameter, pass: pass, rank: rank).enumerated() {
+                    expected[index] += value
+                }
             }
         }
         try expect(sums[entry.variable].map { Array($0) }, equals: expected, "gradient of \(entry.path)")

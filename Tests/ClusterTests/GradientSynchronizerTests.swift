@@ -52,7 +52,8 @@ final class GradientSynchronizerTests: XCTestCase {
         synchronizer.beginStep(passes: 2)
         for pass in 1...2 {
             let rows = embedding.gathered(rows: Tensor(indices: [3, 0, 3], shape: [3]))
-            let loss = (weight * Tensor([1, 2, Float(pass)], shape: [3])).sum()
+            let loss =
+                (weight * Tensor([1, 2, Float(pass)], shape: [3])).sum()
                 + (rows * Tensor([1, 2, 3, 4, 5, 6], shape: [3, 2])).sum()
             try loss.backward(into: synchronizer)
             if pass == 1 { synchronizer.endPass() }

@@ -21,7 +21,8 @@ class TrainingRunTestCase: XCTestCase {
         try? FileManager.default.removeItem(atPath: folder)
     }
 
-    static let data = ProcessInfo.processInfo.environment["GRAFT_DATA"]
+    static let data =
+        ProcessInfo.processInfo.environment["GRAFT_DATA"]
         ?? Launch.packageRoot.deletingLastPathComponent().appendingPathComponent("shared/data").path
     static let graft = URL(fileURLWithPath: Launch.check).deletingLastPathComponent()
         .appendingPathComponent("graft").path

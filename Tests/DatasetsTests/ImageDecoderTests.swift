@@ -41,7 +41,8 @@ final class ImageDecoderTests: XCTestCase {
         for folder in ["cifar10/train", "cifar10/test", "sign-language-digits", "flickr8k-mini/images"] {
             let root = try Locations.real(folder)
             for case let url as URL in FileManager.default.enumerator(at: root, includingPropertiesForKeys: nil)
-                ?? .init() where url.pathExtension.lowercased() == "jpg" {
+                ?? .init() where url.pathExtension.lowercased() == "jpg"
+            {
                 XCTAssertGreaterThan(try ImageDecoder.decode(fileAt: url.path).width, 0)
                 seen += 1
             }

@@ -52,7 +52,10 @@ final class SampleShardTests: XCTestCase {
         var generator = TestGenerator(3)
         for _ in 0..<500 {
             var damaged = bytes
-            for _ in 0..<3 { damaged[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(in: 0...255, using: &generator) }
+            for _ in 0..<3 {
+                damaged[Int.random(in: 0..<bytes.count, using: &generator)] = UInt8.random(
+                    in: 0...255, using: &generator)
+            }
             // Whatever happens, it is an error or a value, never a trap.
             _ = try? ReceivedSamples().append(damaged)
         }

@@ -75,7 +75,8 @@ final class SelectionTests: XCTestCase {
     func testImpossibleSelections() {
         func refusal(_ selection: Selection) -> String { message(try toy.selecting(selection)) }
         XCTAssertEqual(refusal(Selection(classes: ["cat", "hors"])), "toy: no class 'hors'; did you mean 'horse'?")
-        XCTAssertEqual(refusal(Selection(classes: ["cat", "cat"])), "class 'cat' is listed twice; list each class once")
+        XCTAssertEqual(
+            refusal(Selection(classes: ["cat", "cat"])), "class 'cat' is listed twice; list each class once")
         XCTAssertEqual(
             message(try toy.selecting(Selection(perClass: 11), keys: "data.train.")),
             "toy: data.train.per-class: 11 samples asked of class 'cat', which has 10; "

@@ -21,7 +21,9 @@ final class CommandLineTests: XCTestCase {
     /// The part of a line that calls `graft`, without what starts it.
     private func graftCalls() throws -> [(place: String, words: [String])] {
         try lines().compactMap { line in
-            guard let index = line.words.firstIndex(where: { $0 == "graft" || $0.hasSuffix("/graft") }) else { return nil }
+            guard let index = line.words.firstIndex(where: { $0 == "graft" || $0.hasSuffix("/graft") }) else {
+                return nil
+            }
             return (line.place, Array(line.words[(index + 1)...]))
         }
     }

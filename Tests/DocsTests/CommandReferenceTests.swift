@@ -22,7 +22,9 @@ final class CommandReferenceTests: XCTestCase {
         let text = try help(command)
         guard let start = text.range(of: "SUBCOMMANDS:\n") else { return [] }
         return text[start.upperBound...].components(separatedBy: "\n").prefix { !$0.isEmpty }
-            .compactMap { $0.hasPrefix("  ") && !$0.hasPrefix("   ") ? $0.split(separator: " ").first.map(String.init) : nil }
+            .compactMap {
+                $0.hasPrefix("  ") && !$0.hasPrefix("   ") ? $0.split(separator: " ").first.map(String.init) : nil
+            }
             .filter { $0 != "help" }
     }
 
@@ -42,6 +44,7 @@ final class CommandReferenceTests: XCTestCase {
         }
         XCTAssertTrue(
             try Documents.text("docs/commands.md") == expected,
-            "docs/commands.md differs from --help; GRAFT_UPDATE_DOCS=1 launch/test --filter CommandReferenceTests writes it")
+            "docs/commands.md differs from --help; GRAFT_UPDATE_DOCS=1 launch/test --filter CommandReferenceTests writes it"
+        )
     }
 }

@@ -78,9 +78,11 @@ final class RecipeReferenceTests: XCTestCase {
         let (accepted, tables) = (acceptedSections(), try documented())
         XCTAssertGreaterThan(accepted.count, 12)
         XCTAssertEqual(
-            accepted.keys.sorted(), tables.keys.sorted(), "the sections of a recipe, and the headings of docs/recipes.md")
+            accepted.keys.sorted(), tables.keys.sorted(),
+            "the sections of a recipe, and the headings of docs/recipes.md")
         for (path, keys) in accepted {
-            XCTAssertEqual(keys.sorted(), (tables[path] ?? []).map(\.key).sorted(), "keys of '\(path)' in docs/recipes.md")
+            XCTAssertEqual(
+                keys.sorted(), (tables[path] ?? []).map(\.key).sorted(), "keys of '\(path)' in docs/recipes.md")
         }
     }
 

@@ -21,7 +21,8 @@ struct LayerChecker<Layer: Module> {
         try checkCopy(layer, store, input, file, line)
         try checkFreezing(layer, store, input, file, line)
         let evaluated = try layer(input, .inference).scalars
-        XCTAssertEqual(try layer(input, .inference).scalars, evaluated, "evaluation changes nothing", file: file, line: line)
+        XCTAssertEqual(
+            try layer(input, .inference).scalars, evaluated, "evaluation changes nothing", file: file, line: line)
         let trained = try layer(input, .training).scalars
         XCTAssertEqual(trained != evaluated, differsInTraining, "training against evaluation", file: file, line: line)
     }
@@ -53,7 +54,8 @@ struct LayerChecker<Layer: Module> {
             let largest = max(1, gradient.map(abs).max() ?? 0)
             for pick in Set((0..<6).map { $0 * (gradient.count - 1) / 5 }) {
                 let expected = try difference { try evaluate(pick, $0) }
-                XCTAssertEqual(gradient[pick], expected, accuracy: tolerance * largest, "\(name)[\(pick)]", file: file, line: line)
+                XCTAssertEqual(
+                    gradient[pick], expected, accuracy: tolerance * largest, "\(name)[\(pick)]", file: file, line: line)
             }
         }
         try compare("input", gradients[0]) { index, delta in
@@ -93,7 +95,8 @@ struct LayerChecker<Layer: Module> {
         let output = try layer(input, .training)
         XCTAssertFalse(output.requiresGradient, "nothing is recorded for frozen layers", file: file, line: line)
         if !store.parameters.isEmpty {
-            XCTAssertEqual(store.buffers.map(\.value.scalars), buffers, "frozen statistics stay put", file: file, line: line)
+            XCTAssertEqual(
+                store.buffers.map(\.value.scalars), buffers, "frozen statistics stay put", file: file, line: line)
         }
     }
 }

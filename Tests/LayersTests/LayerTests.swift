@@ -6,7 +6,8 @@ final class LayerTests: XCTestCase {
     func testConvolution() throws {
         try LayerChecker(inputShape: [2, 3, 6, 5], outputShape: [2, 4, 3, 3]) {
             Convolution2D(
-                $0, inputChannels: 3, outputChannels: 4, window: SlidingWindow(3, stride: 2, padding: .same), usesBias: true)
+                $0, inputChannels: 3, outputChannels: 4, window: SlidingWindow(3, stride: 2, padding: .same),
+                usesBias: true)
         }.check()
         try LayerChecker(inputShape: [2, 4, 6, 5], outputShape: [2, 4, 3, 2]) {
             Convolution2D(
@@ -16,7 +17,9 @@ final class LayerTests: XCTestCase {
     }
 
     func testConvolutionBatchNorm() throws {
-        try LayerChecker(inputShape: [3, 2, 4, 4], outputShape: [3, 5, 4, 4], differsInTraining: true, tolerance: 5e-2) {
+        try LayerChecker(
+            inputShape: [3, 2, 4, 4], outputShape: [3, 5, 4, 4], differsInTraining: true, tolerance: 5e-2
+        ) {
             ConvolutionBatchNorm(
                 convolution: Convolution2D(
                     $0 / "conv", inputChannels: 2, outputChannels: 5, window: SlidingWindow(3, padding: .symmetric(1))),
@@ -91,7 +94,8 @@ final class LayerTests: XCTestCase {
 
     func testParameterKeepsItsLeaf() {
         let store = ParameterStore()
-        let parameter = (Scope(store, seed: 4) / "fc").parameter("weight", shape: [2, 3], role: .weight, initializer: .glorotUniform)
+        let parameter = (Scope(store, seed: 4) / "fc").parameter(
+            "weight", shape: [2, 3], role: .weight, initializer: .glorotUniform)
         let (id, before) = (parameter.id, parameter.value.scalars)
         let kept = parameter.value
         parameter.update { for i in $0.indices { $0[i] += 1 } }
@@ -113,7 +117,8 @@ final class LayerTests: XCTestCase {
     func testInitialValuesDependOnSeedAndPathOnly() {
         func draw(_ seed: UInt64, _ path: String) -> [Float] {
             (Scope(ParameterStore(), seed: seed) / path)
-                .parameter("weight", shape: [64, 32, 3, 3], role: .weight, initializer: .kaimingNormal(.fanOut)).value.scalars
+                .parameter("weight", shape: [64, 32, 3, 3], role: .weight, initializer: .kaimingNormal(.fanOut)).value
+                .scalars
         }
         let values = draw(1, "a")
         XCTAssertEqual(values, draw(1, "a"))

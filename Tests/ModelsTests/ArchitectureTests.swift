@@ -36,7 +36,8 @@ final class ArchitectureTests: XCTestCase {
             "architecture \"resnet51\" is not known; did you mean resnet50, resnet56, resnet101?")
         XCTAssertEqual(
             message { try Architecture(named: "mobilenet_v2_wide") },
-            "architecture \"mobilenet_v2_wide\" is not known; did you mean mobilenet_v2_0.5, mobilenet_v1_0.25, mobilenet_v2?")
+            "architecture \"mobilenet_v2_wide\" is not known; did you mean mobilenet_v2_0.5, mobilenet_v1_0.25, mobilenet_v2?"
+        )
         XCTAssertEqual(
             message { try Architecture(named: "resnet18", variant: "keras") },
             "architecture resnet18 has no variant \"keras\"; it has v1.5, v1")

@@ -11,7 +11,8 @@ final class LoadingTests: XCTestCase {
         try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
         defer { try? FileManager.default.removeItem(at: folder) }
         let names = [
-            "resnet18", "resnet50", "resnet50-keras", "resnet44", "resnet8", "mobilenet_v1_0.5", "mobilenet_v1_0.25-pytorch",
+            "resnet18", "resnet50", "resnet50-keras", "resnet44", "resnet8", "mobilenet_v1_0.5",
+            "mobilenet_v1_0.25-pytorch",
             "mobilenet_v2_0.35",
         ]
         for name in names {
@@ -70,7 +71,8 @@ final class LoadingTests: XCTestCase {
         for (value, name) in [(Float.nan, "bn1.weight"), (.infinity, "layer1.0.bn1.running_var")] {
             var file = WeightFile(try Architecture(named: "resnet20").network())
             let index = try XCTUnwrap(file.tensors.firstIndex { $0.name == name })
-            file.tensors[index] = StoredTensor(name: name, shape: [16], scalars: [Float](repeating: 1, count: 15) + [value])
+            file.tensors[index] = StoredTensor(
+                name: name, shape: [16], scalars: [Float](repeating: 1, count: 15) + [value])
             XCTAssertThrowsError(try WeightLoader.load(file, into: network, path: "w.h5")) {
                 XCTAssertEqual($0 as? LoadError, .notFinite(path: "w.h5", names: [name]))
             }
@@ -123,8 +125,12 @@ final class LoadingTests: XCTestCase {
             for block in 1...blocks {
                 let from = "conv\(stage)_block\(block)"
                 let to = "layer\(stage - 1).\(block - 1)"
-                for i in 1...3 { resNet += [("\(from)_\(i)_conv", "\(to).conv\(i)"), ("\(from)_\(i)_bn", "\(to).bn\(i)")] }
-                if block == 1 { resNet += [("\(from)_0_conv", "\(to).downsample.0"), ("\(from)_0_bn", "\(to).downsample.1")] }
+                for i in 1...3 {
+                    resNet += [("\(from)_\(i)_conv", "\(to).conv\(i)"), ("\(from)_\(i)_bn", "\(to).bn\(i)")]
+                }
+                if block == 1 {
+                    resNet += [("\(from)_0_conv", "\(to).downsample.0"), ("\(from)_0_bn", "\(to).downsample.1")]
+                }
             }
         }
         try checkKeras("resnet50-keras", resNet)

@@ -66,6 +66,7 @@ enum Formula {
             let hash = name.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
             let spread = (3 / Float(shape.dropFirst().reduce(1, *))).squareRoot()
             let isWeight = name.hasSuffix("weight")
+            let (isVariance, isInput) = (name.hasSuffix("running_var"), name.hasPrefix("input"))
             for i in target.indices {
                 var x = hash &+ UInt64(i + 1) &* 0x9E37_79B9_7F4A_7C15
                 x = (x ^ (x >> 30)) &* 0xBF58_476D_1CE4_E5B9
@@ -73,11 +74,11 @@ enum Formula {
                 x ^= x >> 31
                 let u = Float(x >> 40) / 0x1p24
                 let signed = 2 * u - 1
-                if name.hasSuffix("running_var") || (isWeight && shape.count == 1) {
+                if isVariance || (isWeight && shape.count == 1) {
                     target[i] = 0.5 + u
                 } else if isWeight && shape.count >= 2 {
                     target[i] = signed * spread
-                } else if name.hasPrefix("input") {
+                } else if isInput {
                     target[i] = 2 * signed
                 } else {
                     target[i] = 0.1 * signed
@@ -119,7 +120,8 @@ func assertClose(
 func dataPath(_ path: String) throws -> String {
     let package = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent()
-    let folder = ProcessInfo.processInfo.environment["GRAFT_DATA"]
+    let folder =
+        ProcessInfo.processInfo.environment["GRAFT_DATA"]
         ?? package.appendingPathComponent("../shared/data").path
     let full = folder + "/" + path
     guard FileManager.default.fileExists(atPath: full) else { throw XCTSkip("\(full) is not there") }

@@ -13,7 +13,7 @@ final class TorchvisionTests: XCTestCase {
 
     func testLogits() throws {
         let reference = try ReferenceNumbers.read().logits
-        XCTAssertEqual(reference.count, 7)
+        XCTAssertEqual(reference.count, 9)
         for (key, sizes) in reference {
             let network = try network(key)
             XCTAssertEqual(sizes.count, 2)

@@ -39,7 +39,10 @@ final class RecipeTests: XCTestCase {
         XCTAssertEqual(phase.batch, 32)
         XCTAssertEqual(phase.optimizer, Recipe.Optimizer(rule: .adam))
         XCTAssertEqual(recipe.run, Recipe.Run())
-        XCTAssertEqual(try self.recipe("model: {architecture: resnet18}\n" + small.split(separator: "\n")[1...].joined(separator: "\n")).phases[0].technique, .fromScratch)
+        XCTAssertEqual(
+            try self.recipe(
+                "model: {architecture: resnet18}\n" + small.split(separator: "\n")[1...].joined(separator: "\n")
+            ).phases[0].technique, .fromScratch)
     }
 
     func testSignLanguageDigits() throws {

@@ -49,7 +49,9 @@ final class ElementwiseTests: XCTestCase {
 
     func testMaximumAndMinimum() throws {
         let numbers = distinctTensor([2, 12], seed: 7)
-        let values = [numbers.selected(axis: 0, 0).reshaped([3, 4]), numbers.selected(axis: 0, 1).sliced(axis: 0, 0..<4)]
+        let values = [
+            numbers.selected(axis: 0, 0).reshaped([3, 4]), numbers.selected(axis: 0, 1).sliced(axis: 0, 0..<4),
+        ]
         try checkGradients(of: values) { maximum($0[0], $0[1]) }
         try checkGradients(of: values) { minimum($0[0], $0[1]) }
         let nan = maximum(Tensor([.nan, 1], shape: [2]), Tensor([1, .nan], shape: [2])).scalars

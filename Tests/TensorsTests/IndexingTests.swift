@@ -12,14 +12,17 @@ final class IndexingTests: XCTestCase {
         try checkGradients(of: [randomTensor([4, 2], seed: 1)], "not a leaf") { [indices] in
             (2 * $0[0]).gathered(rows: indices)
         }
-        try checkSecondGradients(of: [randomTensor([4, 2], seed: 2)]) { [indices] in square($0[0].gathered(rows: indices)) }
+        try checkSecondGradients(of: [randomTensor([4, 2], seed: 2)]) { [indices] in
+            square($0[0].gathered(rows: indices))
+        }
     }
 
     /// A table's gradient is a set of rows, of all places that used it; mixed uses add up densely.
     func testGradientOfATableIsRows() throws {
         let table = Tensor.variable(randomTensor([4, 2], seed: 3))
         let id = try XCTUnwrap(table.variableID)
-        let twice = table.gathered(rows: indices).sum() + (table.gathered(rows: Tensor(indices: [1], shape: [1])) * 3).sum()
+        let twice =
+            table.gathered(rows: indices).sum() + (table.gathered(rows: Tensor(indices: [1], shape: [1])) * 3).sum()
         let collector = GradientCollector()
         try twice.backward(into: collector)
         guard case .rows(let rows, let values, let shape)? = collector.gradients[id] else {

@@ -4,7 +4,9 @@ import XCTest
 /// First and second derivatives of convolution, pooling, batch norm and activations.
 final class LayerGradientTests: XCTestCase {
     func testConvolution() throws {
-        let values = [randomTensor([2, 4, 5, 4], seed: 1), randomTensor([6, 2, 3, 3], seed: 2), randomTensor([6], seed: 3)]
+        let values = [
+            randomTensor([2, 4, 5, 4], seed: 1), randomTensor([6, 2, 3, 3], seed: 2), randomTensor([6], seed: 3),
+        ]
         let padding = SpatialPadding(top: 0, bottom: 1, left: 2, right: 1)
         func convolved(_ v: [Tensor]) -> Tensor {
             convolution2D(v[0], weight: v[1], bias: v[2], stride: (2, 1), padding: padding, dilation: (1, 2), groups: 2)
@@ -48,7 +50,9 @@ final class LayerGradientTests: XCTestCase {
         try checkGradients(of: values) {
             batchNormalization($0[0], scale: $0[1], shift: $0[2], mean: mean, variance: variance, epsilon: 1e-5)
         }
-        let small = [randomTensor([2, 2, 2, 2], seed: 14), values[1].sliced(axis: 0, 0..<2), values[2].sliced(axis: 0, 0..<2)]
+        let small = [
+            randomTensor([2, 2, 2, 2], seed: 14), values[1].sliced(axis: 0, 0..<2), values[2].sliced(axis: 0, 0..<2),
+        ]
         try checkSecondGradients(of: small, tolerance: 1e-2) {
             try batchNormalization($0[0], scale: $0[1], shift: $0[2], epsilon: 1e-1).output
         }
@@ -79,7 +83,8 @@ final class LayerGradientTests: XCTestCase {
     /// The network that second derivatives are for: convolution, ReLU, pooling, matrix product, softmax.
     func testSecondDerivativesOfANetwork() throws {
         let values = [
-            distinctTensor([2, 1, 4, 4], seed: 16), randomTensor([2, 1, 3, 3], seed: 17), randomTensor([8, 3], seed: 18),
+            distinctTensor([2, 1, 4, 4], seed: 16), randomTensor([2, 1, 3, 3], seed: 17),
+            randomTensor([8, 3], seed: 18),
         ]
         let labels = Tensor(indices: [2, 0], shape: [2])
         try checkSecondGradients(of: values, step: 1e-3, tolerance: 2e-2) { v in
@@ -113,7 +118,8 @@ final class WinogradTests: XCTestCase {
         let loss = (output * randomTensor(output.shape, seed: 5)).sum()
         let gradients = try gradient(of: loss, wrt: variables)
         return Results(
-            output: output.detached, inputGradient: gradients[0], weightGradient: gradients[1], biasGradient: gradients[2])
+            output: output.detached, inputGradient: gradients[0], weightGradient: gradients[1],
+            biasGradient: gradients[2])
     }
 
     func testAgainstDirectSums() throws {

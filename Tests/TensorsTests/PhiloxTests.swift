@@ -44,7 +44,9 @@ final class PhiloxTests: XCTestCase {
     /// them changes everybody's results.
     func testNumbersStayTheSame() {
         var generator = PhiloxGenerator(key: RandomKey(seed: 1, purpose: .initialization, path: "fc.weight"))
-        XCTAssertEqual((0..<3).map { _ in generator.next() }, [0xf33c_1408_0ad1_4bc2, 0xe226_dc47_59c9_3528, 0x4254_d50e_935b_199c])
+        XCTAssertEqual(
+            (0..<3).map { _ in generator.next() },
+            [0xf33c_1408_0ad1_4bc2, 0xe226_dc47_59c9_3528, 0x4254_d50e_935b_199c])
     }
 
     func testDistributions() {

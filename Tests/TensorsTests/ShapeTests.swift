@@ -57,13 +57,16 @@ final class ShapeTests: XCTestCase {
     func testPad() throws {
         let padded = Tensor([1, 2, 3, 4], shape: [2, 2]).padded([(1, 0), (0, 2)], value: 9)
         assertEqual(padded, [9, 9, 9, 9, 1, 2, 9, 9, 3, 4, 9, 9], shape: [3, 4])
-        try checkGradients(of: [randomTensor([2, 3, 2], seed: 7)]) { square($0[0].padded([(0, 1), (2, 0), (1, 1)], value: 3)) }
+        try checkGradients(of: [randomTensor([2, 3, 2], seed: 7)]) {
+            square($0[0].padded([(0, 1), (2, 0), (1, 1)], value: 3))
+        }
     }
 
     func testConcatenate() throws {
         let joined = concatenated([x.sliced(axis: 1, 2..<3), x], axis: 1)
         XCTAssertEqual(joined.shape, [2, 4, 4])
-        XCTAssertEqual(joined.scalars, [8, 9, 10, 11] + x.scalars.prefix(12) + [20, 21, 22, 23] + x.scalars.suffix(12))
+        XCTAssertEqual(
+            joined.scalars, [8, 9, 10, 11] + x.scalars.prefix(12) + [20, 21, 22, 23] + x.scalars.suffix(12))
         for axis in 0..<3 {
             var shape = [2, 3, 2]
             shape[axis] = 1
@@ -72,7 +75,8 @@ final class ShapeTests: XCTestCase {
             }
         }
         XCTAssertEqual(
-            concatenated([Tensor(indices: [1], shape: [1]), Tensor(indices: [2, 3], shape: [2])], axis: 0).indices, [1, 2, 3])
+            concatenated([Tensor(indices: [1], shape: [1]), Tensor(indices: [2, 3], shape: [2])], axis: 0).indices,
+            [1, 2, 3])
     }
 
     /// Whole blocks of channels are joined and taken apart as they lie; others by way of rows.

@@ -12,10 +12,12 @@ final class ThreadTests: XCTestCase {
         let operations: [(String, () -> Tensor)] = [
             ("arithmetic", { x * row + x / row - 2 }), ("functions", { gelu(x) + tanh(x) + exp(x) }),
             ("sum", { x.sum() }), ("row sums", { x.sum(axes: [1]) }), ("column sums", { x.sum(axes: [0]) }),
-            ("variance", { x.variance(axes: [0]) }), ("softmax", { softmax(x) }), ("softmax 0", { softmax(x, axis: 0) }),
+            ("variance", { x.variance(axes: [0]) }), ("softmax", { softmax(x) }),
+            ("softmax 0", { softmax(x, axis: 0) }),
             ("cross-entropy", { crossEntropy(x, labels: labels) }), ("dropout", { dropout(x, rate: 0.2, key: key) }),
             ("transpose", { x.transposed() }), ("slice", { x.sliced(axis: 1, 3..<900, step: 2) }),
-            ("random", { .normal([100_003], key: key) }), ("gather", { x.gathered(rows: labels.sliced(axis: 0, 0..<299)) }),
+            ("random", { .normal([100_003], key: key) }),
+            ("gather", { x.gathered(rows: labels.sliced(axis: 0, 0..<299)) }),
             ("blocks", { blocks + blocks * 3 }),
         ]
         try assertSameBits(operations.map { name, operation in (name, { [operation()] }) })
@@ -34,22 +36,36 @@ final class ThreadTests: XCTestCase {
         try assertSameBits(
             layouts.flatMap { name, layout -> [(String, () throws -> [Tensor])] in
                 [
-                    ("batch norm in \(name)", {
-                        try withGradients([images, scale, shift]) {
-                            let (output, moments) = try batchNormalization(
-                                layout($0[0]), scale: $0[1], shift: $0[2], epsilon: 1e-5, activation: .relu)
-                            return [output, moments.mean, moments.variance]
+                    (
+                        "batch norm in \(name)",
+                        {
+                            try withGradients([images, scale, shift]) {
+                                let (output, moments) = try batchNormalization(
+                                    layout($0[0]), scale: $0[1], shift: $0[2], epsilon: 1e-5, activation: .relu)
+                                return [output, moments.mean, moments.variance]
+                            }
                         }
-                    }),
-                    ("maximum in \(name)", {
-                        try withGradients([images]) { [maxPool2D(layout($0[0]), window: (3, 3), stride: (2, 2))] }
-                    }),
-                    ("average in \(name)", {
-                        try withGradients([images]) { [averagePool2D(layout($0[0]), window: (3, 3), stride: (2, 2))] }
-                    }),
-                    ("global average in \(name)", {
-                        try withGradients([images]) { [globalAveragePool(layout($0[0]))] }
-                    }),
+                    ),
+                    (
+                        "maximum in \(name)",
+                        {
+                            try withGradients([images]) { [maxPool2D(layout($0[0]), window: (3, 3), stride: (2, 2))] }
+                        }
+                    ),
+                    (
+                        "average in \(name)",
+                        {
+                            try withGradients([images]) {
+                                [averagePool2D(layout($0[0]), window: (3, 3), stride: (2, 2))]
+                            }
+                        }
+                    ),
+                    (
+                        "global average in \(name)",
+                        {
+                            try withGradients([images]) { [globalAveragePool(layout($0[0]))] }
+                        }
+                    ),
                 ]
             })
     }

@@ -3,7 +3,8 @@ import Training
 import XCTest
 
 final class CheckpointStoreTests: XCTestCase {
-    private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
+    private let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)")
+        .path
 
     override func setUpWithError() throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)

@@ -13,7 +13,8 @@ final class ObjectiveTests: XCTestCase {
         let labels = rows.map { Int32($0 % 3) }
         return [
             "train": [
-                "images": Tensor(images, shape: [rows.count, 4]), "labels": Tensor(indices: labels, shape: [rows.count]),
+                "images": Tensor(images, shape: [rows.count, 4]),
+                "labels": Tensor(indices: labels, shape: [rows.count]),
             ]
         ]
     }

@@ -23,6 +23,21 @@ def torchvision_models():
     return torchvision.models
 
 
+def mobilenet_v1():
+    """Howard et al. 2017, width 1: torchvision has no MobileNetV1."""
+    from torch import nn
+
+    def block(inputs, outputs, size, stride, groups=1):
+        convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
+        return [convolution, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True)]
+
+    layers, inputs = block(3, 32, 3, 2), 32
+    for outputs, stride in [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2), (1024, 1)]:
+        layers += block(inputs, inputs, 3, stride, groups=inputs) + block(inputs, outputs, 1, 1)
+        inputs = outputs
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, 1000))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--architecture", default="resnet50")
@@ -37,7 +52,8 @@ def main():
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    network = getattr(torchvision_models(), arguments.architecture)().to(memory_format=torch.channels_last)
+    make = mobilenet_v1 if arguments.architecture == "mobilenet_v1" else getattr(torchvision_models(), arguments.architecture)
+    network = make().to(memory_format=torch.channels_last)
     network.train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     images = torch.randn(arguments.batch, 3, arguments.size, arguments.size).to(memory_format=torch.channels_last)

@@ -54,8 +54,7 @@ enum GraftLayout {
     }
 
     /// The group that `name` lies in, made where it is not there, and its last part.
-    private static func place(_ name: String, in group: HDF5Group, path: String) throws -> (HDF5Group, String)
-    {
+    private static func place(_ name: String, in group: HDF5Group, path: String) throws -> (HDF5Group, String) {
         let parts = name.split(separator: "/", omittingEmptySubsequences: false).map(String.init)
         guard let last = parts.last, parts.allSatisfy({ !$0.isEmpty && $0 != "." && !$0.contains("\0") })
         else {

@@ -110,7 +110,8 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
             texts = try root.dataset("class_names").texts()
         }
         if let texts, texts.count == 1,
-            let list = try? JSONDecoder().decode([String].self, from: Data(texts[0].utf8)) {
+            let list = try? JSONDecoder().decode([String].self, from: Data(texts[0].utf8))
+        {
             return list
         }
         return texts

@@ -15,7 +15,8 @@ extension ImageDataset {
         let own = self.classNames
         guard let classNames, !(Self.areNumbers(own) && !classNames.contains { Int($0) != nil }) else {
             guard own.count <= outputs else {
-                throw DatasetError.tooManyClasses(source: source, classes: own.count, weights: weights, outputs: outputs)
+                throw DatasetError.tooManyClasses(
+                    source: source, classes: own.count, weights: weights, outputs: outputs)
             }
             return self
         }

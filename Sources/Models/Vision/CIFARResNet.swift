@@ -68,7 +68,8 @@ public enum CIFARResNet {
         init(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) {
             first = CIFARResNet.block(scope, "conv1", "bn1", inputs, outputs, stride: stride)
             second = CIFARResNet.block(scope, "conv2", "bn2", outputs, outputs, stride: 1)
-            shortcut = stride > 1 || inputs != outputs
+            shortcut =
+                stride > 1 || inputs != outputs
                 ? OptionAShortcut(inputs: inputs, outputs: outputs, stride: stride) : nil
         }
 

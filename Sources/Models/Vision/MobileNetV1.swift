@@ -126,7 +126,9 @@ public enum MobileNetV1 {
                     pointwiseNormalization: pointwise + "_bn")
             case .pytorch:
                 // stage1 holds the stem and blocks 1 to 5, stage2 6 to 11, stage3 12 and 13.
-                let prefix = number < 6 ? "stage1.\(number)"
+                let prefix =
+                    number < 6
+                    ? "stage1.\(number)"
                     : number < 12 ? "stage2.\(number - 6)" : "stage3.\(number - 12)"
                 return Naming(
                     stage: prefix, prefixes: [prefix], convolution: prefix + ".0",

@@ -127,7 +127,8 @@ public enum ResNet {
                 convolutions = [style.block(scope, "conv1", "bn1", inputs, width, square(stride))]
                 last = style.block(scope, "conv2", "bn2", width, outputs, square(1))
             }
-            shortcut = stride > 1 || inputs != outputs
+            shortcut =
+                stride > 1 || inputs != outputs
                 ? style.block(
                     scope / "downsample", "0", "1", inputs, outputs, pointwise(stride), activation: .identity)
                 : nil

@@ -62,7 +62,8 @@ public enum ResNet8 {
         init(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) {
             first = ResNet8.block(scope, "conv1", "bn1", inputs, outputs, stride: stride)
             second = ResNet8.block(scope, "conv2", "bn2", outputs, outputs, stride: 1)
-            shortcut = stride > 1
+            shortcut =
+                stride > 1
                 ? convolution(scope / "shortcut", inputs, outputs, size: 1, stride: stride) : nil
         }
 

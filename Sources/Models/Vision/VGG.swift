@@ -6,7 +6,7 @@
 //   more works; dropout 0.5 behind the two hidden layers.
 // Weight names: torchvision's — features.0, features.2, … (convolutions; with batch norm features.1, features.4, …
 //   are norms), classifier.0, classifier.3, classifier.6.
-// Checked against: torchvision's vgg11 and vgg11_bn — logits in evaluation at two input sizes
+// Checked against: torchvision's vgg11 and vgg13_bn — logits in evaluation at two input sizes
 //   (Tests/ModelsTests/Reference).
 
 import Layers

@@ -65,7 +65,9 @@ public struct Checkpoint {
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .prettyPrinted]
-        func json(_ value: some Encodable) throws -> String { String(decoding: try encoder.encode(value), as: UTF8.self) }
+        func json(_ value: some Encodable) throws -> String {
+            String(decoding: try encoder.encode(value), as: UTF8.self)
+        }
         archive.texts[Text.progress] = try json(progress)
         archive.texts[Text.fingerprints] = try json(fingerprints)
         archive.texts[Text.optimizers] = try json(

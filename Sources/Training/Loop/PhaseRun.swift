@@ -364,7 +364,9 @@ final class PhaseRun {
 
     private func endEpoch(_ validation: MetricsSummary?) throws {
         // The sum is the same on all ranks, so all of them get here.
-        if loop.progress.epochFigures.skipped > 0, let stream = phase.streams.first, let loader = loop.data[stream.dataset] {
+        if loop.progress.epochFigures.skipped > 0, let stream = phase.streams.first,
+            let loader = loop.data[stream.dataset]
+        {
             reportSkipped(try loop.collectives.allGather(skipped).flatMap { $0 }, of: loader)
             skipped = []
         }

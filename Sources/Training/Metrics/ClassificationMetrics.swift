@@ -55,7 +55,9 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         let own = logits[label]
         guard !own.isNaN else { return .max }
         var ahead = 0
-        for (index, logit) in logits.enumerated() where !(logit < own || (logit == own && index >= label)) { ahead += 1 }
+        for (index, logit) in logits.enumerated() where !(logit < own || (logit == own && index >= label)) {
+            ahead += 1
+        }
         return ahead
     }
 

@@ -320,6 +320,8 @@ def main():
         "resnet50-keras": logits(filled(keras_resnet(tv.resnet50(**ten)))),
         "mobilenet_v2-torchvision": logits(filled(tv.mobilenet_v2(**ten))),
         "mobilenet_v2_0.35-torchvision": logits(filled(tv.mobilenet_v2(width_mult=0.35, **ten))),
+        "vgg11-torchvision": logits(filled(tv.vgg11(**ten))),
+        "vgg13_bn-torchvision": logits(filled(tv.vgg13_bn(**ten))),
         "mobilenet_v2-keras": logits(keras_mobilenet_v2(tv.mobilenet_v2(**ten))),
     }
     reference["training"] = {
@@ -334,7 +336,7 @@ def main():
     reference["curve"] = loss_curve()
     reference["counts"] = {
         name: sum(p.numel() for p in getattr(tv, name)(weights=None).parameters())
-        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2")
+        for name in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2", "vgg11", "vgg13", "vgg16", "vgg19", "vgg16_bn")
     }
     (HERE / "reference.json").write_text(json.dumps(reference, separators=(",", ":")) + "\n")
 
