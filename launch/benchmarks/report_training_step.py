@@ -26,14 +26,14 @@ def median(runs, key):
 
 def steps(work):
     names = [("resnet50", "ResNet-50"), ("vgg16", "VGG16"), ("mobilenet_v2", "MobileNetV2"), ("mobilenet_v1", "MobileNetV1")]
-    yield "| training step, 224 px, 1 thread | batch | Graft, images/s | PyTorch, images/s | ratio (range) | memory, MiB | PyTorch, MiB | ratio |"
-    yield "|---|---|---|---|---|---|---|---|"
+    yield "| training step, 224 px, 1 thread | batch | rounds | Graft, images/s | PyTorch, images/s | ratio (range) | memory, MiB | PyTorch, MiB | ratio |"
+    yield "|---|---|---|---|---|---|---|---|---|"
     for key, name in names:
         graft, torch = (objects(work / f"{key}.{peer}.json") for peer in ("graft", "pytorch"))
         pairs = [a["items_per_second"] / b["items_per_second"] for a, b in zip(graft, torch)]
         memory = [median(runs, "peak_rss_mib") for runs in (graft, torch)]
         yield (
-            f"| {name} | {graft[0]['batch']} | {median(graft, 'items_per_second'):.2f} | {median(torch, 'items_per_second'):.2f} "
+            f"| {name} | {graft[0]['batch']} | {len(pairs)} | {median(graft, 'items_per_second'):.2f} | {median(torch, 'items_per_second'):.2f} "
             f"| {statistics.median(pairs):.2f} ({min(pairs):.2f}-{max(pairs):.2f}) "
             f"| {memory[0]:.0f} | {memory[1]:.0f} | {memory[0] / memory[1]:.2f} |"
         )
@@ -42,10 +42,10 @@ def steps(work):
 def ranks(work):
     one, two = ([run["images_per_second"] for run in objects(work / f"ranks{count}.json")] for count in (1, 2))
     pairs = [b / a for a, b in zip(one, two)]
-    yield "| ResNet-50 in `graft train`, 8 images of 224 px per rank, 1 thread per rank | 1 rank | 2 ranks | ratio (range) |"
-    yield "|---|---|---|---|"
+    yield "| ResNet-50 in `graft train`, 8 images of 224 px per rank, 1 thread per rank | rounds | 1 rank | 2 ranks | ratio (range) |"
+    yield "|---|---|---|---|---|"
     yield (
-        f"| images/s | {statistics.median(one):.2f} | {statistics.median(two):.2f} "
+        f"| images/s | {len(pairs)} | {statistics.median(one):.2f} | {statistics.median(two):.2f} "
         f"| {statistics.median(pairs):.2f} ({min(pairs):.2f}-{max(pairs):.2f}) |"
     )
 
@@ -58,7 +58,7 @@ def main():
     text = "\n".join(
         [
             f"{processor}, {datetime.date.today()}; PyTorch {torch[0]['torch']}; OpenBLAS {graft[0]['openblas_kernel']}; matrix products "
-            f"of one thread at {min(peak):.0f}-{max(peak):.0f} GFLOP/s. Medians of {len(graft)} rounds.",
+            f"of one thread at {min(peak):.0f}-{max(peak):.0f} GFLOP/s. Medians.",
             "",
             *steps(work),
             "",
