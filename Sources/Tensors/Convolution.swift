@@ -18,7 +18,7 @@ public struct SpatialPadding: Hashable, Sendable {
 public enum ConvolutionAlgorithms {
     /// Direct sums only. Otherwise 3×3 convolutions of stride 1 with enough channels and positions use Winograd's
     /// F(4×4, 3×3) (Lavin and Gray 2016, arXiv:1509.09308), which multiplies a quarter as often and rounds more: an
-    /// error of about 2e-6 of the largest value in place of 2e-7. Set before anything is computed, the same on all
+    /// error of about 2e-6 of the largest value in place of 3e-7. Set before anything is computed, the same on all
     /// ranks.
     nonisolated(unsafe) public static var areExact = false
 }

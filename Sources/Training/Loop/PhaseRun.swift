@@ -131,7 +131,9 @@ final class PhaseRun {
         let ownCount = Double(pace?.count ?? 0)
         var denominators = try sumOverRanks(
             ready.objective.denominators(of: batches.mapValues(\.fields)) + [ownCount])
-        let share = ownCount / max(1, denominators.removeLast())
+        let count = denominators.removeLast()
+        // Where every file of a batch was left out, all ranks' statistics stay and count alike.
+        let share = count > 0 ? ownCount / count : 1 / Double(loop.collectives.worldSize)
         var context = ForwardContext(
             isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
             collectives: loop.collectives, batchNorm: phase.batchNorm)
