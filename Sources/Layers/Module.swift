@@ -33,6 +33,9 @@ public struct ForwardContext {
     /// The ranks, for synchronised batch norm.
     public var collectives: Collectives?
     public var batchNorm: BatchNormMode
+    /// N×T, added to the attention scores of keys: -∞ for padding, 0 for tokens; nil where all are tokens. The network
+    /// sets it from the tokens it is given.
+    public var keyMask: Tensor?
 
     public init(
         isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
@@ -81,6 +84,8 @@ public enum LayerError: GraftError, Equatable {
     case inputTooSmall(path: String, window: [Int], actual: [Int])
     /// Two branches that are summed have different shapes.
     case branchesDiffer(path: String, main: [Int], shortcut: [Int])
+    /// A token that an embedding has no row for.
+    case tokenOutOfRange(path: String, token: Int, count: Int)
 
     public var exitCode: ExitCode { .data }
 
@@ -91,6 +96,8 @@ public enum LayerError: GraftError, Equatable {
         case .inputTooSmall(let path, let window, let actual):
             return "\(path): an input of \(words(actual)) is smaller than the window of \(words(window)); "
                 + "use larger images"
+        case .tokenOutOfRange(let path, let token, let count):
+            return "\(path): the token \(token) is not one of \(count); use the tokenizer that belongs to the weights"
         case .branchesDiffer(let path, let main, let shortcut):
             return "\(path): the branches to be summed give \(words(main)) and \(words(shortcut)); "
                 + "use another input size"

@@ -1,3 +1,5 @@
+import CKernels
+
 extension Tensor {
     /// Sums over the dimensions in which this tensor was made by repeating one of the given shape: what
     /// broadcasting does to a gradient.
@@ -172,13 +174,17 @@ struct Reduction {
         return total
     }
 
+    /// In single precision over 64 rows, in double over those sums.
     private static func sumRows(
         _ x: UnsafePointer<Float>, rows: Int, inner: Int, into sums: UnsafeMutablePointer<Double>
     ) {
-        for j in 0..<inner { sums[j] = Double(x[j]) }
-        for i in 1..<Swift.max(1, rows) {
-            let row = x + i &* inner
-            for j in 0..<inner { sums[j] += Double(row[j]) }
+        let part = UnsafeMutablePointer<Float>.allocate(capacity: inner)
+        defer { part.deallocate() }
+        for j in 0..<inner { sums[j] = 0 }
+        for start in stride(from: 0, to: rows, by: RowBlocks.height) {
+            part.update(repeating: 0, count: inner)
+            graft_column_sums(x + start * inner, part, Swift.min(RowBlocks.height, rows - start), inner)
+            for j in 0..<inner { sums[j] += Double(part[j]) }
         }
     }
 

@@ -16,6 +16,16 @@ public enum Gradient {
         case .dense(let tensor): return tensor
         case .rows(let indices, let values, let shape):
             var sum = Tensor.zeros(shape)
+            add(to: &sum)
+            return sum
+        }
+    }
+
+    /// Adds this to a dense gradient of the same variable, in place where nobody else holds its memory.
+    func add(to sum: inout Tensor) {
+        switch self {
+        case .dense(let tensor): Elementwise.add(tensor, into: &sum)
+        case .rows(let indices, let values, let shape):
             let width = shape.dropFirst().reduce(1, *)
             let rows = indices.indices
             values.withScalars { values in
@@ -25,7 +35,6 @@ public enum Gradient {
                     }
                 }
             }
-            return sum
         }
     }
 }
@@ -170,11 +179,10 @@ extension Tensor {
 }
 
 extension Tensor {
-    /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable whose whole
-    /// gradient is about to be computed and the sink has room for it.
+    /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable that has no
+    /// gradient yet and the sink has room for it. Further contributions are added there.
     func memoryForGradient() -> Tensor {
-        if let node, let variable = node.variable, node.pendingConsumers == 1, node.gradient == nil, node.rows == nil,
-            !Tape.isRecording, let room = Tape.sink?.room(for: variable), room.count == count,
+        if let node, let variable = node.variable, node.gradient == nil, !Tape.isRecording, let room = Tape.sink?.room(for: variable), room.count == count,
             let first = room.baseAddress
         {
             return Tensor(
@@ -254,15 +262,17 @@ private struct BackwardPass {
     }
 
     private func report(_ node: TapeNode, _ variable: VariableID, to sink: GradientSink) throws {
-        let (dense, rows) = (node.gradient, node.rows)
-        node.gradient = nil
+        let rows = node.rows
         node.rows = nil
-        switch (dense, rows) {
-        case (nil, nil): return
-        case (let dense?, nil): try sink.gradientReady(.dense(dense), for: variable)
-        case (nil, let rows?): try sink.gradientReady(rows, for: variable)
-        case (let dense?, let rows?): try sink.gradientReady(.dense(dense + rows.tensor), for: variable)
+        guard var dense = node.gradient else {
+            if let rows { try sink.gradientReady(rows, for: variable) }
+            return
         }
+        node.gradient = nil  // so that the rows may be added in place
+        if let rows {
+            if Tape.isRecording { dense = dense + rows.tensor } else { rows.add(to: &dense) }
+        }
+        try sink.gradientReady(.dense(dense), for: variable)
     }
 
     private func countConsumers(from root: TapeNode) {
