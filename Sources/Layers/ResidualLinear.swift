@@ -12,8 +12,12 @@ public struct ResidualLinear {
     }
 
     public func callAsFunction(_ x: Tensor, residual: Tensor, _ context: ForwardContext) throws -> Tensor {
-        let product = try linear.product(x)
-        return residualSum(
+        add(try linear.product(x), to: residual, context)
+    }
+
+    /// residual + dropout(product + bias), of a product that is there already.
+    func add(_ product: Tensor, to residual: Tensor, _ context: ForwardContext) -> Tensor {
+        residualSum(
             residual, product, bias: linear.bias?.value, rate: context.isTraining ? dropout : 0,
             key: RandomKey(seed: context.seed, purpose: .dropout, path: linear.path, epoch: context.epoch),
             offset: context.position * product.shape.dropFirst().reduce(1, *))
@@ -21,7 +25,7 @@ public struct ResidualLinear {
 }
 
 /// The two maps of a transformer's block with GELU between them: residual + dropout(down(gelu(up(x)))).
-/// Input and output N×T×W.
+/// Input and output N×T×W. What GELU gives is not kept.
 public struct FeedForward {
     public let up: Linear
     public let down: ResidualLinear
@@ -33,8 +37,10 @@ public struct FeedForward {
     }
 
     public func callAsFunction(_ x: Tensor, residual: Tensor, _ context: ForwardContext) throws -> Tensor {
-        let inner = gelu(try up.product(x), bias: up.bias?.value, approximation: approximation)
-        return try down(inner, residual: residual, context)
+        let product = geluLinear(
+            try up.product(x), bias: up.bias?.value, approximation: approximation, weight: down.linear.weight.value,
+            inputsFirst: down.linear.inputsFirst)
+        return down.add(product, to: residual, context)
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {

@@ -102,11 +102,13 @@ private func differentiableBackward(
     var scores = matmul(q, k, transposeB: true) * shape.scale
     if let mask { scores = scores + mask.reshaped([shape.samples, 1, 1, shape.keys]) }
     if rule.isCausal {
-        scores = scores + Tensor(shape: [shape.queries, shape.keys]) { hidden in
-            for i in hidden.indices {
-                hidden[i] = i % shape.keys > i / shape.keys + rule.position ? -.infinity : 0
+        scores =
+            scores
+            + Tensor(shape: [shape.queries, shape.keys]) { hidden in
+                for i in hidden.indices {
+                    hidden[i] = i % shape.keys > i / shape.keys + rule.position ? -.infinity : 0
+                }
             }
-        }
     }
     let p = softmax(scores)
     let dp = matmul(g, v, transposeB: true)

@@ -5,7 +5,7 @@ import COneDNN
 ///
 /// oneDNN computes them where it has AVX-512 kernels (6 % faster than OpenBLAS on Zen 4, as fast on Xeons), OpenBLAS
 /// elsewhere: a function of the processor, the same on every call.
-enum GEMM {
+package enum GEMM {
     /// A matrix in memory: where it begins, the distance of its rows, and whether its transpose is meant.
     struct Operand {
         let pointer: UnsafePointer<Float>
@@ -15,7 +15,8 @@ enum GEMM {
         var transposed: Operand { Operand(pointer: pointer, stride: stride, isTransposed: !isTransposed) }
     }
 
-    static let usesOneDNN = graft_vector_bits() == 512
+    /// Set by tests only.
+    nonisolated(unsafe) package static var usesOneDNN = graft_vector_bits() == 512
 
     /// c ← alpha · op(a) · op(b) + beta · c; op(a) is m×k, op(b) k×n, c m×n with rows `strideC` apart.
     static func multiply(

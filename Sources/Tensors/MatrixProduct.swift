@@ -66,7 +66,7 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, inputsFirst
 
 /// gradientᵀ · rows (rowsᵀ · gradient where inputs come first), in the memory that the sink has for it where nothing is
 /// recorded.
-private func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor, _ inputsFirst: Bool) -> Tensor {
+func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor, _ inputsFirst: Bool) -> Tensor {
     let (left, right) = inputsFirst ? (rows, gradient) : (gradient, rows)
     guard !Tape.isRecording else { return matmul(left, right, transposeA: true) }
     let result = weight.memoryForGradient()
@@ -79,7 +79,7 @@ private func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tenso
 }
 
 /// Σ over samples of (gradientᵀ · rows)², elementwise; the rows of a sample lie together.
-private func squaredWeightGradient(
+func squaredWeightGradient(
     _ rows: Tensor, _ gradient: Tensor, samples: Int, _ inputsFirst: Bool
 ) -> Tensor {
     guard !inputsFirst else { return squaredWeightGradient(gradient, rows, samples: samples, false) }
@@ -158,14 +158,14 @@ private struct MatrixProduct {
             let threaded = batches.shape.elementCount >= Threads.count && m * n * k < 1 << 22
             let operations = 2 * batches.shape.elementCount * m * n * k
             Profile.measure("matrix products", bytes: 4 * (a.count + b.count + result.count), operations: operations) {
-            batches.forEachRun(grain: threaded ? max(1, (1 << 18) / max(1, m * n * k)) : .max) { run in
-                for i in 0..<run.count {
-                    multiply(
-                        a.floats + (run.a + i * batches.innerA) * m * k,
-                        b.floats + (run.b + i * batches.innerB) * k * n,
-                        result.floats + (run.result + i) * m * n, rows: m)
+                batches.forEachRun(grain: threaded ? max(1, (1 << 18) / max(1, m * n * k)) : .max) { run in
+                    for i in 0..<run.count {
+                        multiply(
+                            a.floats + (run.a + i * batches.innerA) * m * k,
+                            b.floats + (run.b + i * batches.innerB) * k * n,
+                            result.floats + (run.result + i) * m * n, rows: m)
+                    }
                 }
-            }
             }
         }
         withExtendedLifetime((a, b)) {}

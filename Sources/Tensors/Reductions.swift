@@ -150,7 +150,8 @@ struct Reduction {
                 if inner == 1 {
                     sums[0] = sum(source, rows)
                 } else {
-                    sumRows(source, rows: rows, inner: inner, into: sums)
+                    sums.update(repeating: 0, count: inner)
+                    graft_column_sums(source, sums, rows, inner)
                 }
             }
         }
@@ -172,20 +173,6 @@ struct Reduction {
         var total = lanes.sum()
         for i in whole..<count { total += Double(x[i]) }
         return total
-    }
-
-    /// In single precision over 64 rows, in double over those sums.
-    private static func sumRows(
-        _ x: UnsafePointer<Float>, rows: Int, inner: Int, into sums: UnsafeMutablePointer<Double>
-    ) {
-        let part = UnsafeMutablePointer<Float>.allocate(capacity: inner)
-        defer { part.deallocate() }
-        for j in 0..<inner { sums[j] = 0 }
-        for start in stride(from: 0, to: rows, by: RowBlocks.height) {
-            part.update(repeating: 0, count: inner)
-            graft_column_sums(x + start * inner, part, Swift.min(RowBlocks.height, rows - start), inner)
-            for j in 0..<inner { sums[j] += Double(part[j]) }
-        }
     }
 
     /// Finds the largest elements and, in row-major order of the reduced dimensions, which they are. A NaN

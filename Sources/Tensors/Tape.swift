@@ -182,7 +182,8 @@ extension Tensor {
     /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable that has no
     /// gradient yet and the sink has room for it. Further contributions are added there.
     func memoryForGradient() -> Tensor {
-        if let node, let variable = node.variable, node.gradient == nil, !Tape.isRecording, let room = Tape.sink?.room(for: variable), room.count == count,
+        if let node, let variable = node.variable, node.gradient == nil, !Tape.isRecording,
+            let room = Tape.sink?.room(for: variable), room.count == count,
             let first = room.baseAddress
         {
             return Tensor(

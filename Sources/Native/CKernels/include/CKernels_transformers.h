@@ -22,8 +22,8 @@ void graft_layer_norm_gradient(const float *dy, const float *x, const float *sca
                                const float *inverse, float *dx, float *dscale, float *dshift, size_t rows,
                                size_t width);
 
-// Adds each row to sums[column].
-void graft_column_sums(const float *x, float *sums, size_t rows, size_t width);
+// Adds each row to sums[column], in double precision.
+void graft_column_sums(const float *x, double *sums, size_t rows, size_t width);
 
 // Rows of attention scores, in place: probabilities softmax(scale · score + mask[key]) over the first
 // min(keys, first + row + 1) keys where `causal` (first: the position of row 0), over all elsewhere; 0 behind them.
