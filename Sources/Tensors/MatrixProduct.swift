@@ -56,16 +56,18 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil) -> Tensor {
             }
             let gradients = [
                 keptWeight.map { matmul(gradient, $0) },
-                keptRows.map { weightGradient($0, gradient, of: weight) },
+                keptRows.flatMap { weightGradient($0, gradient, of: weight) },
             ]
             return bias == nil ? gradients : gradients + [wantsBias ? gradient.sum(axes: [0]) : nil]
         }
     return result.reshaped(x.shape.dropLast() + [outputs])
 }
 
-/// gradientᵀ · rows, in the memory that the sink has for it where nothing is recorded.
-private func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor) -> Tensor {
+/// gradientᵀ · rows, in the memory that the sink has for it where nothing is recorded; nil where the sink takes the
+/// factors.
+private func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor) -> Tensor? {
     guard !Tape.isRecording else { return matmul(gradient, rows, transposeA: true) }
+    if weight.leaveFactors(gradient, rows) { return nil }
     let result = weight.memoryForGradient()
     let (rows, gradient) = (rows.rowMajor, gradient.rowMajor)
     OpenBLAS.multiply(

@@ -93,16 +93,19 @@ public enum OpenBLAS {
     }
 
     /// c ← alpha · op(a) · op(b) + beta · c, all row-major; op(a) is m×k, op(b) k×n, c m×n.
+    ///
+    /// - Parameter strideA: elements from one row of a to the next, where a is a part of a wider matrix.
     static func multiply(
         _ a: UnsafePointer<Float>, transposed transposeA: Bool, _ b: UnsafePointer<Float>,
         transposed transposeB: Bool, into c: UnsafeMutablePointer<Float>, m: Int, n: Int, k: Int,
-        alpha: Float = 1, beta: Float = 0
+        alpha: Float = 1, beta: Float = 0, strideA: Int? = nil
     ) {
         guard m > 0, n > 0 else { return }
         Profile.measure("matrix product", bytes: 4 * (m * k + k * n + m * n), operations: 2 * m * n * k) {
             library.sgemm(
                 CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-                blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, transposeA ? m : k)), b,
+                blasint(m), blasint(n), blasint(k), alpha, a,
+                blasint(max(1, strideA ?? (transposeA ? m : k))), b,
                 blasint(max(1, transposeB ? k : n)), beta, c, blasint(max(1, n)))
         }
     }
