@@ -68,9 +68,8 @@ public struct RunOverview: Encodable, Sendable {
             state += count * turn.optimizer.stateBuffers
         }
         let size = coordinator.preprocessing.inputSize
-        let activations = try coordinator.network.shapes(
-            for: [perPart, coordinator.network.architecture.inputChannels, size, size]
-        ).outputCount
+        let activations = try coordinator.network.keptValues(
+            for: [perPart, coordinator.network.architecture.inputChannels, size, size], recomputes: phase.recomputes)
         // Parameters twice: their own layout and the one a convolution wants.
         let values = 2 * store.parameterCount + state + exchanged + activations
         return PhaseOverview(
@@ -91,6 +90,8 @@ public struct RunSummary: Encodable, Sendable {
     /// Rank 0's wait for data and for other ranks, in the last phase.
     public var dataSeconds: Double
     public var exchangeSeconds: Double
+    /// Rank 0's time for computing parts of forward passes again, in all phases that do.
+    public var recomputeSeconds: Double
     public var steps: Int
     /// False where a signal stopped the run.
     public var finished: Bool

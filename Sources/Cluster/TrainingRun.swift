@@ -261,6 +261,7 @@ public final class TrainingRun {
                     ranks: collectives.worldSize, threadsPerRank: Threads.count,
                     imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
                     dataSeconds: lastStep?.dataSeconds ?? 0, exchangeSeconds: lastStep?.exchangeSeconds ?? 0,
+                    recomputeSeconds: Recomputation.seconds,
                     steps: progress.totalSteps, finished: outcome == .finished, last: progress.last,
                     best: progress.best)
                 try coordinator.finish(summary, outcome == .finished)

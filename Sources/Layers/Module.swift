@@ -9,6 +9,14 @@ public protocol Module {
     /// What shape comes out for an input of this shape, without computing anything. Throws exactly
     /// where a call with such an input would.
     func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int]
+
+    /// The parts, one after the other, that are each recomputed as a whole where the context `recomputes`: this module
+    /// itself unless it says otherwise.
+    var segments: [any Module] { get }
+}
+
+extension Module {
+    public var segments: [any Module] { [self] }
 }
 
 /// What a forward pass must know besides its input.
@@ -36,10 +44,14 @@ public struct ForwardContext {
     /// N×T, added to the attention scores of keys: -∞ for padding, 0 for tokens; nil where all are tokens. The network
     /// sets it from the tokens it is given.
     public var keyMask: Tensor?
+    /// Whether a training pass keeps the inputs of segments only, so that backward computes the segments again.
+    public var recomputes: Bool
+    /// What the segment under way has noted, or takes over from its first pass; nil outside of such segments.
+    var firstPass: SegmentNotes?
 
     public init(
         isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
-        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local
+        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, recomputes: Bool = false
     ) {
         self.isTraining = isTraining
         self.seed = seed
@@ -47,6 +59,7 @@ public struct ForwardContext {
         self.position = position
         self.collectives = collectives
         self.batchNorm = batchNorm
+        self.recomputes = recomputes
     }
 
     /// Evaluation and prediction.

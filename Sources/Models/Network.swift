@@ -78,7 +78,10 @@ public final class Network {
             try check(input.shape)
             context.keyMask = keyMask(of: input) ?? context.keyMask
         }
-        return try stages[range].reduce(input) { try $1.module($0, context) }
+        guard context.recomputes, context.isTraining else {
+            return try stages[range].reduce(input) { try $1.module($0, context) }
+        }
+        return try Segments(of: stages[range].map(\.module), input: input.shape)(input, context)
     }
 
     /// What keeps attention off the padding among tokens N×T: `ForwardContext.keyMask`; nil where there is none.
@@ -102,6 +105,14 @@ public final class Network {
         let trunk = try stages.reduce(images) { try $1.module.outputShape(for: $0, in: pass) }
         _ = try head.outputShape(for: trunk, in: pass)
         return pass
+    }
+
+    /// Values that a training pass with images N×C×H×W keeps for backward, at most.
+    ///
+    /// - Throws: as `shapes(for:)`.
+    public func keptValues(for images: [Int], recomputes: Bool) throws -> Int {
+        let all = try shapes(for: images).outputCount
+        return recomputes ? try min(all, Segments(of: stages.map(\.module), input: images).keptCount) : all
     }
 
     /// The shape of the logits for images N×C×H×W, found without computing.

@@ -52,7 +52,7 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, inputsFirst
         let squares = Tape.squaresSamples
         var gradients: [Tensor?] = [keptWeight.map { matmul(gradient, $0, transposeB: inputsFirst) }]
         gradients.append(
-            keptRows.map {
+            keptRows.flatMap {
                 squares
                     ? squaredWeightGradient($0, gradient, samples: samples, inputsFirst)
                     : weightGradient($0, gradient, of: weight, inputsFirst)
@@ -65,10 +65,11 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, inputsFirst
 }
 
 /// gradientᵀ · rows (rowsᵀ · gradient where inputs come first), in the memory that the sink has for it where nothing is
-/// recorded.
-func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor, _ inputsFirst: Bool) -> Tensor {
+/// recorded; nil where the sink takes the factors.
+func weightGradient(_ rows: Tensor, _ gradient: Tensor, of weight: Tensor, _ inputsFirst: Bool) -> Tensor? {
     let (left, right) = inputsFirst ? (rows, gradient) : (gradient, rows)
     guard !Tape.isRecording else { return matmul(left, right, transposeA: true) }
+    if weight.leaveFactors(left, right) { return nil }
     let result = weight.memoryForGradient()
     let (a, b) = (left.rowMajor, right.rowMajor)
     GEMM.multiply(

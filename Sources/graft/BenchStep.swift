@@ -64,6 +64,9 @@ struct BenchStep: ParsableCommand {
     @Flag(name: .customLong("exact-convolutions"), help: "Direct convolutions only, no Winograd.")
     var exactConvolutions = false
 
+    @Flag(help: "Let backward compute parts of the network again, to save memory.")
+    var recompute = false
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
@@ -75,6 +78,7 @@ struct BenchStep: ParsableCommand {
         for (name, number) in numbers where number < 1 {
             throw ValidationError("\(name) \(number) is not possible; give 1 or more")
         }
+        if recompute, mode == .infer { throw ValidationError("--recompute is of training; use --mode train") }
         if warmup < 0 { throw ValidationError("--warmup \(warmup) is not possible; give 0 or more") }
     }
 
@@ -93,6 +97,10 @@ struct BenchStep: ParsableCommand {
         let peakRssMib: Double
         let poolHighWaterMib: Double
         let poolHeldMib: Double
+        /// How often the timed steps asked the system for memory of tensors.
+        let systemAllocations: Int
+        /// Of a step; nil where nothing is recomputed.
+        let recomputeSeconds: Double?
         let matrixProductGflopsOneThread: Double
         let matrixProductGflops: Double
         let openblasKernel: String
@@ -114,7 +122,9 @@ struct BenchStep: ParsableCommand {
         _ = try network.outputShape(for: shape)
         let step = try makeStep(network, shape)
         for _ in 0..<warmup { try step() }
+        let (allocations, recomputing) = (Self.systemAllocations, Recomputation.seconds)
         let seconds = try (0..<steps).map { _ in try Self.seconds(step) }
+        let (newAllocations, recomputed) = (Self.systemAllocations - allocations, Recomputation.seconds - recomputing)
         var profiled: [Profile.Entry]?
         var overhead: Double?
         if profile {
@@ -131,6 +141,7 @@ struct BenchStep: ParsableCommand {
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
                 poolHeldMib: Double(StoragePool.shared.statistics.bytesHeld) / 1_048_576,
+                systemAllocations: newAllocations, recomputeSeconds: recompute ? recomputed / Double(steps) : nil,
                 matrixProductGflopsOneThread: Self.matrixProductGflops(threads: 1),
                 matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
                 openblasKernel: OpenBLAS.description.kernel, profile: profiled, overheadSeconds: overhead))
@@ -144,7 +155,7 @@ struct BenchStep: ParsableCommand {
         case .infer:
             return { try withoutTape { _ = try network(input).withScalars { $0[0] } } }
         case .train:
-            let trainer = try StepTrainer(network)
+            let trainer = try StepTrainer(network, recomputes: recompute)
             let predictsTokens = network.architecture.tokens?.vocabulary == network.architecture.classes
             let labels =
                 predictsTokens ? Self.nextTokens(of: input) : Self.labels(shape[0], network.architecture.classes)
@@ -167,6 +178,8 @@ struct BenchStep: ParsableCommand {
             indices: all.indices.map { ($0 + 1) % length == 0 ? StepTrainer.ignored : all[$0 + 1] },
             shape: tokens.shape)
     }
+
+    private static var systemAllocations: Int { StoragePool.shared.statistics.systemAllocations }
 
     private static func seconds(_ body: () throws -> Void) rethrows -> Double {
         let begin = DispatchTime.now().uptimeNanoseconds
@@ -223,6 +236,14 @@ struct BenchStep: ParsableCommand {
                 format: "memory            %.0f MiB peak, of it tensors %.0f MiB in %.0f MiB of the pool",
                 answer.peakRssMib,
                 answer.poolHighWaterMib, answer.poolHeldMib))
+        print("allocations       \(answer.systemAllocations) from the system in the timed steps")
+        if let again = answer.recomputeSeconds {
+            print(
+                String(
+                    format: "recomputing       %.4f s of a step (%.1f %%)", again,
+                    100 * again / answer.stepSecondsMedian
+                ))
+        }
         print(
             String(
                 format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
@@ -258,35 +279,29 @@ private final class StepTrainer {
     static let ignored: Int32 = -100
 
     private let network: Network
-    private let synchronizer: GradientSynchronizer
-    private let optimizer: Optimizer
+    private let exchange: ImmediateUpdate
+    private let context: ForwardContext
 
-    init(_ network: Network) throws {
+    init(_ network: Network, recomputes: Bool) throws {
         self.network = network
-        synchronizer = GradientSynchronizer(
-            plan: BucketPlan(learning: network.store.parameters, statisticsCount: 0), collectives: SingleProcess())
+        context = ForwardContext(isTraining: true, recomputes: recomputes)
         let isText = network.architecture.tokens != nil
-        optimizer = try Optimizer(
+        let optimizer = try Optimizer(
             OptimizerConfiguration(
                 rule: isText ? .adamw : .sgd, learningRate: isText ? 1e-4 : 0.01, momentum: isText ? 0 : 0.9,
                 usesNesterov: false, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: isText ? 0.01 : 1e-4,
                 decaysNormalization: true, groups: []), network: network)
+        exchange = ImmediateUpdate(optimizer, learning: network.store.parameters, statisticsCount: 0)
+        exchange.learningRate = optimizer.configuration.learningRate
     }
 
     func step(_ input: Tensor, _ labels: Tensor) throws {
-        synchronizer.beginStep()
+        exchange.beginStep(passes: 1)
         let counted = labels.indices.count { $0 != Self.ignored }
         let loss =
-            try network.crossEntropy(input, labels: labels, .training, ignoreIndex: Self.ignored)
+            try network.crossEntropy(input, labels: labels, context, ignoreIndex: Self.ignored)
             * (1 / Float(max(1, counted)))
-        try loss.backward(into: synchronizer)
-        let gradients = try synchronizer.finish()
-        optimizer.beginStep()
-        for parameter in network.store.parameters {
-            guard let gradient = gradients[parameter.id] else { continue }
-            optimizer.update(
-                parameter, gradient: UnsafeBufferPointer(gradient),
-                learningRate: optimizer.configuration.learningRate)
-        }
+        try loss.backward(into: exchange)
+        exchange.finishStep()
     }
 }
