@@ -48,10 +48,13 @@ public struct ForwardContext {
     public var recomputes: Bool
     /// What the segment under way has noted, or takes over from its first pass; nil outside of such segments.
     var firstPass: SegmentNotes?
+    /// In inference, off the tape: convolutions with their batch norm folded in. nil for the plain layers.
+    public var folded: FoldedConvolutions?
 
     public init(
         isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
-        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, recomputes: Bool = false
+        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, recomputes: Bool = false,
+        folded: FoldedConvolutions? = nil
     ) {
         self.isTraining = isTraining
         self.seed = seed
@@ -60,6 +63,7 @@ public struct ForwardContext {
         self.collectives = collectives
         self.batchNorm = batchNorm
         self.recomputes = recomputes
+        self.folded = folded
     }
 
     /// Evaluation and prediction.

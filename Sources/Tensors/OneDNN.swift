@@ -59,7 +59,7 @@ enum OneDNN {
         return descriptor
     }
 
-    private static func dataType(_ type: ElementType) -> dnnl_data_type_t {
+    static func dataType(_ type: ElementType) -> dnnl_data_type_t {
         switch type {
         case .float32: dnnl_f32
         case .int32: dnnl_s32
@@ -69,29 +69,6 @@ enum OneDNN {
         case .float16: dnnl_f16
         default: preconditionFailure("oneDNN does not compute with \(type)")
         }
-    }
-
-    /// Attributes that let a primitive apply an activation to its result, and take its scratch memory from us: the
-    /// library would keep as much as the greediest primitive wants for good. The caller destroys them.
-    static func attributes(appending activation: Activation) -> dnnl_primitive_attr_t? {
-        var attributes: dnnl_primitive_attr_t?
-        check(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
-        check(
-            dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
-            "dnnl_primitive_attr_set_scratchpad_mode")
-        let (kind, alpha, beta): (dnnl_alg_kind_t, Float, Float)
-        switch activation {
-        case .identity: return attributes
-        case .relu: (kind, alpha, beta) = (dnnl_eltwise_relu, 0, 0)
-        case .leakyRelu(let slope): (kind, alpha, beta) = (dnnl_eltwise_relu, slope, 0)
-        case .relu6: (kind, alpha, beta) = (dnnl_eltwise_clip, 0, 6)
-        }
-        var operations: dnnl_post_ops_t?
-        check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
-        defer { dnnl_post_ops_destroy(operations) }
-        check(dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, beta), "dnnl_post_ops_append_eltwise")
-        check(dnnl_primitive_attr_set_post_ops(attributes, operations), "dnnl_primitive_attr_set_post_ops")
-        return attributes
     }
 
     // MARK: Reordering
@@ -174,17 +151,17 @@ final class Primitive {
     ///
     /// - Parameters:
     ///   - hint: the forward primitive, for a backward one.
-    ///   - activation: applied to what the operation gives, before it is written.
+    ///   - attributes: what is done to the result before it is written.
     init?(
-        operation: UnsafeRawPointer, hint: Primitive? = nil, activation: Activation = .identity, name: StaticString,
-        operations: Int = 0
+        operation: UnsafeRawPointer, hint: Primitive? = nil, attributes: PrimitiveAttributes? = nil,
+        name: StaticString, operations: Int = 0
     ) {
         self.name = name
         self.operations = operations
         var description: dnnl_primitive_desc_t?
-        let attributes = OneDNN.attributes(appending: activation)
-        defer { if let attributes { dnnl_primitive_attr_destroy(attributes) } }
-        let status = dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, hint?.description)
+        let attributes = attributes ?? PrimitiveAttributes()
+        let status = dnnl_primitive_desc_create(
+            &description, operation, attributes.handle, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
         self.description = description
         let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0).map {

@@ -153,7 +153,14 @@ struct BenchStep: ParsableCommand {
         let input = network.architecture.tokens.map { Self.tokens(shape, $0) } ?? Self.random(shape)
         switch mode {
         case .infer:
-            return { try withoutTape { _ = try network(input).withScalars { $0[0] } } }
+            let count = network.stages.count
+            let trunk = try FrozenTrunk(network, stages: 0..<count)
+            return {
+                try withoutTape {
+                    let logits = try network(trunk(input), .inference, startingAt: count)
+                    _ = logits.withScalars { $0[0] }
+                }
+            }
         case .train:
             let trainer = try StepTrainer(network, recomputes: recompute)
             let predictsTokens = network.architecture.tokens?.vocabulary == network.architecture.classes
