@@ -9,6 +9,14 @@ public protocol Module {
     /// What shape comes out for an input of this shape, without computing anything. Throws exactly
     /// where a call with such an input would.
     func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int]
+
+    /// Whether a training pass draws random numbers, as dropout does: such a layer is no fixed function even where
+    /// nothing in it learns. What holds such a layer says so too; false by default.
+    var isRandomInTraining: Bool { get }
+}
+
+extension Module {
+    public var isRandomInTraining: Bool { false }
 }
 
 /// What a forward pass must know besides its input.

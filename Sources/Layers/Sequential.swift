@@ -12,4 +12,6 @@ public struct Sequential: Module {
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
         try modules.reduce(input) { try $1.outputShape(for: $0, in: pass) }
     }
+
+    public var isRandomInTraining: Bool { modules.contains(where: \.isRandomInTraining) }
 }

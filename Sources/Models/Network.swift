@@ -10,13 +10,18 @@ public struct Stage {
     public let parameterPrefixes: [String]
     public let module: any Module
 
+    /// The mean over all positions, N×C×H×W to N×C, as a stage of its own: what comes out is small to keep.
+    static var globalAveragePool: Stage {
+        Stage(name: "avgpool", parameterPrefixes: [], module: GlobalAveragePool())
+    }
+
     /// Whether the parameter or buffer at `path` belongs to the stage.
     public func owns(_ path: String) -> Bool {
         parameterPrefixes.contains { path.hasPrefix($0 + ".") }
     }
 }
 
-/// A classifier of images: stages, then a pooling and a head.
+/// A classifier of images: stages, the last of them a pooling, then a head.
 ///
 /// Input N×C×H×W, float32, preprocessed as the weights ask; output N×classes, logits.
 public final class Network {
