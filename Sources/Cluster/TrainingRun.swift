@@ -33,6 +33,7 @@ public final class TrainingRun {
 
     private var coordinator: Coordinator?
     private var lastStep: StepReport?
+    private var trunks: [TrunkReport] = []
 
     public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
         self.options = options
@@ -221,6 +222,8 @@ public final class TrainingRun {
         settings.logEvery = recipe.run.logEvery
         settings.prefetch = recipe.data.prefetch
         settings.dataThreads = max(1, Threads.count)
+        settings.trunk = recipe.trunkSettings
+        settings.trunk.ranksShareFiles = recipe.data.sharding == .shared || collectives.worldSize == 1
         let batch = recipe.phases.map(\.batch).max() ?? 32
         settings.validationBatch = max(1, min(64, (batch + collectives.worldSize - 1) / collectives.worldSize))
         return settings
@@ -248,7 +251,12 @@ public final class TrainingRun {
     }
 
     private func note(_ event: TrainingEvent) {
-        if case .step(let step) = event { lastStep = step }
+        switch event {
+        case .step(let step): lastStep = step
+        case .trunk(let report): trunks.append(report)
+        case .trunkFinished(let report): trunks[trunks.count - 1] = report
+        case .phaseBegan, .epochEnded, .filesSkipped: break
+        }
         coordinator?.log(event)
         report(.training(event))
     }
@@ -262,7 +270,7 @@ public final class TrainingRun {
                     imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
                     dataSeconds: lastStep?.dataSeconds ?? 0, exchangeSeconds: lastStep?.exchangeSeconds ?? 0,
                     steps: progress.totalSteps, finished: outcome == .finished, last: progress.last,
-                    best: progress.best)
+                    best: progress.best, trunks: trunks)
                 try coordinator.finish(summary, outcome == .finished)
                 report(.ended(summary))
             } catch {
