@@ -69,9 +69,11 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         } else if !settings.ranksShareFiles {
             impossible = "the ranks share no files (data.sharding: scatter)"
         }
+        let draft = self
         try decide(phase.name, folder, settings, impossible: impossible, isReadTwice: epochs > variants) {
             try (loaders + [validation].compactMap { $0 }).reduce(0) { sum, loader in
-                sum + cache(of: loader, key: try FeatureCache.key(network, stages: stages, loader), in: folder).bytesThere
+                let key = try FeatureCache.key(network, stages: draft.stages, loader)
+                return sum + draft.cache(of: loader, key: key, in: folder).bytesThere
             }
         }
     }
