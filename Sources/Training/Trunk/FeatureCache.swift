@@ -35,10 +35,12 @@ struct FeatureCache: Sendable {
         (self.key, self.count, self.shape, self.variants) = (key, count, shape, variants)
     }
 
-    /// Small enough that a file fits in memory and that many ranks share the work, but not thousands of files.
+    /// Small enough that a file fits in memory and that many ranks share the work; large enough that the trunk runs
+    /// well and that there are hundreds of files, not thousands.
     var samplesPerFile: Int {
-        let bytes = max(64_000_000, 4 * shape.reduce(1, *) * count / 256)
-        return max(1, min((count + 31) / 32, bytes / max(1, 4 * shape.reduce(1, *))))
+        let bytesPerSample = max(1, 4 * shape.reduce(1, *))
+        let fitting = max(64_000_000, bytesPerSample * count / 256) / bytesPerSample
+        return max(1, min(max(16, (count + 31) / 32), fitting))
     }
 
     var parts: [Part] {

@@ -207,7 +207,10 @@ public enum TrunkError: GraftError, Equatable {
     }
 
     private static func text(_ bytes: Int) -> String {
-        bytes < 1_000_000_000
-            ? String(format: "%.1f MB", Double(bytes) / 1e6) : String(format: "%.2f GB", Double(bytes) / 1e9)
+        switch bytes {
+        case ..<1_000_000: String(format: "%.1f kB", Double(bytes) / 1e3)
+        case ..<1_000_000_000: String(format: "%.1f MB", Double(bytes) / 1e6)
+        default: String(format: "%.2f GB", Double(bytes) / 1e9)
+        }
     }
 }
