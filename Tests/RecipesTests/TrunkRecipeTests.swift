@@ -67,7 +67,7 @@ final class TrunkRecipeTests: XCTestCase {
             message("trunk.cache=/x", "trunk.compile=false"),
             "--set trunk.cache=/x: 'trunk.cache' is /x, but 'trunk.compile' is false; remove one of the two")
         XCTAssertEqual(
-            message("trunk.sise=3"), "--set trunk.sise=3: unknown key 'trunk.sise'; did you mean 'max-size'?")
+            message("trunk.max-sise=3"), "--set trunk.max-sise=3: unknown key 'trunk.max-sise'; did you mean 'max-size'?")
     }
 
     /// Where outputs lie changes no result; how they are computed does.
