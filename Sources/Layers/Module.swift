@@ -41,10 +41,12 @@ public struct ForwardContext {
     /// The ranks, for synchronised batch norm.
     public var collectives: Collectives?
     public var batchNorm: BatchNormMode
+    /// In inference, off the tape: convolutions with their batch norm folded in. nil for the plain layers.
+    public var folded: FoldedConvolutions?
 
     public init(
         isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
-        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local
+        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, folded: FoldedConvolutions? = nil
     ) {
         self.isTraining = isTraining
         self.seed = seed
@@ -52,6 +54,7 @@ public struct ForwardContext {
         self.position = position
         self.collectives = collectives
         self.batchNorm = batchNorm
+        self.folded = folded
     }
 
     /// Evaluation and prediction.

@@ -59,7 +59,7 @@ enum OneDNN {
         return descriptor
     }
 
-    private static func dataType(_ type: ElementType) -> dnnl_data_type_t {
+    static func dataType(_ type: ElementType) -> dnnl_data_type_t {
         switch type {
         case .float32: dnnl_f32
         case .int32: dnnl_s32
@@ -69,25 +69,6 @@ enum OneDNN {
         case .float16: dnnl_f16
         default: preconditionFailure("oneDNN does not compute with \(type)")
         }
-    }
-
-    /// Attributes that let a primitive apply an activation to its result; nil for none. The caller destroys them.
-    static func attributes(appending activation: Activation) -> dnnl_primitive_attr_t? {
-        let (kind, alpha, beta): (dnnl_alg_kind_t, Float, Float)
-        switch activation {
-        case .identity: return nil
-        case .relu: (kind, alpha, beta) = (dnnl_eltwise_relu, 0, 0)
-        case .leakyRelu(let slope): (kind, alpha, beta) = (dnnl_eltwise_relu, slope, 0)
-        case .relu6: (kind, alpha, beta) = (dnnl_eltwise_clip, 0, 6)
-        }
-        var operations: dnnl_post_ops_t?
-        check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
-        defer { dnnl_post_ops_destroy(operations) }
-        check(dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, beta), "dnnl_post_ops_append_eltwise")
-        var attributes: dnnl_primitive_attr_t?
-        check(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
-        check(dnnl_primitive_attr_set_post_ops(attributes, operations), "dnnl_primitive_attr_set_post_ops")
-        return attributes
     }
 
     // MARK: Reordering
@@ -167,17 +148,16 @@ final class Primitive {
     ///
     /// - Parameters:
     ///   - hint: the forward primitive, for a backward one.
-    ///   - activation: applied to what the operation gives, before it is written.
+    ///   - attributes: what is done to the result before it is written.
     init?(
-        operation: UnsafeRawPointer, hint: Primitive? = nil, activation: Activation = .identity, name: StaticString,
-        operations: Int = 0
+        operation: UnsafeRawPointer, hint: Primitive? = nil, attributes: PrimitiveAttributes? = nil,
+        name: StaticString, operations: Int = 0
     ) {
         self.name = name
         self.operations = operations
         var description: dnnl_primitive_desc_t?
-        let attributes = OneDNN.attributes(appending: activation)
-        defer { if let attributes { dnnl_primitive_attr_destroy(attributes) } }
-        let status = dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, hint?.description)
+        let status = dnnl_primitive_desc_create(
+            &description, operation, attributes?.handle, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
         self.description = description
         var primitive: dnnl_primitive_t?

@@ -131,7 +131,14 @@ struct BenchStep: ParsableCommand {
     private func makeStep(_ network: Network, _ images: Tensor, _ labels: Tensor) throws -> () throws -> Void {
         switch mode {
         case .infer:
-            return { try withoutTape { _ = try network(images).withScalars { $0[0] } } }
+            let count = network.stages.count
+            let trunk = try FrozenTrunk(network, stages: 0..<count)
+            return {
+                try withoutTape {
+                    let logits = try network(trunk(images), .inference, startingAt: count)
+                    _ = logits.withScalars { $0[0] }
+                }
+            }
         case .train:
             let trainer = try StepTrainer(network)
             return { try trainer.step(images, labels) }
