@@ -16,6 +16,7 @@ public struct RunOverview: Encodable, Sendable {
         /// An estimate of one rank's memory at its peak, from the sizes of parameters, optimizer state,
         /// exchange memory and the activations that a training step keeps.
         public var memoryBytesPerRank: Int
+        public var trunk: TrunkPlan
     }
 
     public var name: String
@@ -75,7 +76,7 @@ public struct RunOverview: Encodable, Sendable {
         return PhaseOverview(
             name: phase.name, trainableParameters: trainable, bytesPerAllReduce: 4 * exchanged,
             steps: phase.totalSteps(samples: coordinator.training.count), batch: batch,
-            memoryBytesPerRank: 4 * values)
+            memoryBytesPerRank: 4 * values, trunk: try coordinator.trunkPlan(phase, worldSize: worldSize))
     }
 }
 
@@ -102,6 +103,8 @@ public struct RunSummary: Encodable, Sendable {
     public var finished: Bool
     public var last: MetricsSummary?
     public var best: MetricsSummary?
+    /// One entry per phase with frozen stages.
+    public var trunks: [TrunkReport]
 }
 
 extension Coordinator {
@@ -120,6 +123,8 @@ extension Coordinator {
                     dataPercent: step.seconds.dataPercent))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
+        case .trunk(let report): directory?.append(TrunkLine(trunk: report))
+        case .trunkFinished(let report): directory?.append(TrunkLine(event: "trunk-finished", trunk: report))
         case .filesSkipped(let source, let messages):
             directory?.append(SkippedLine(source: source, count: messages.count, messages: messages))
         }
@@ -147,6 +152,11 @@ extension Coordinator {
         let epoch: Int
         let step: Int
         let loss, meanLoss, accuracy, learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
+    }
+
+    private struct TrunkLine: Encodable {
+        var event = "trunk"
+        let trunk: TrunkReport
     }
 
     private struct SkippedLine: Encodable {

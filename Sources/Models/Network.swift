@@ -10,13 +10,18 @@ public struct Stage {
     public let parameterPrefixes: [String]
     public let module: any Module
 
+    /// The mean over all positions, N×C×H×W to N×C, as a stage of its own: what comes out is small to keep.
+    static var globalAveragePool: Stage {
+        Stage(name: "avgpool", parameterPrefixes: [], module: GlobalAveragePool())
+    }
+
     /// Whether the parameter or buffer at `path` belongs to the stage.
     public func owns(_ path: String) -> Bool {
         parameterPrefixes.contains { path.hasPrefix($0 + ".") }
     }
 }
 
-/// A network over images or text: stages, then a head.
+/// A network over images or text: stages (of images the last is a pooling), then a head.
 ///
 /// Input images N×C×H×W, float32, preprocessed as the weights ask, or tokens N×T, int32; output N×classes logits (of a
 /// language model N×T×vocabulary).

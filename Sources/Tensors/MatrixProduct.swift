@@ -58,8 +58,8 @@ public func linear(_ x: Tensor, weight: Tensor, bias: Tensor? = nil, inputsFirst
                     : weightGradient($0, gradient, of: weight, inputsFirst)
             })
         guard bias != nil else { return gradients }
-        let sums = squares ? { squaredSums(gradient, samples: samples) } : { gradient.sum(axes: [0]) }
-        return gradients + [wantsBias ? sums() : nil]
+        guard wantsBias else { return gradients + [nil] }
+        return gradients + [squares ? squaredSums(gradient, samples: samples) : gradient.sum(axes: [0])]
     }
     return result.reshaped(x.shape.dropLast() + [outputs])
 }

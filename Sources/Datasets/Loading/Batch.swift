@@ -59,9 +59,17 @@ public enum BrokenFilePolicy: String, Codable, Sendable, CaseIterable {
     case skip
 }
 
+/// Where batches of a data set come from.
+public protocol BatchSource: Sendable {
+    var dataset: any ImageDataset { get }
+    /// The batch that `request` describes; called from several threads.
+    /// - Throws: `DatasetError` or `ArchiveError` naming a file.
+    func load(_ request: BatchRequest) throws -> Batch
+}
+
 /// Turns requests into batches: decodes, transforms, stacks. Random steps of the transform draw from a stream
 /// keyed by (seed, augmentation, epoch, sample), so that threads and ranks change nothing.
-public struct BatchLoader: Sendable {
+public struct BatchLoader: BatchSource {
     public let dataset: any ImageDataset
     public let transform: Transform
     public let seed: UInt64

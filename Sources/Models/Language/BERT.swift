@@ -82,6 +82,7 @@ public enum BERT {
         private let words, positions, segments: Embedding
         private let norm: LayerNorm
         private let dropout: Dropout
+        let isRandomInTraining = true
 
         init(_ scope: Scope, width: Int) {
             func embedding(_ name: String, _ count: Int) -> Embedding {
@@ -115,6 +116,7 @@ public enum BERT {
         private let attentionNorm: LayerNorm
         private let feedForward: FeedForward
         private let outputNorm: LayerNorm
+        let isRandomInTraining = true
 
         init(_ scope: Scope, width: Int) {
             let maps = scope / "attention" / "self"

@@ -71,6 +71,7 @@ public enum GPT2 {
         let tokens: Embedding
         private let positions: Embedding
         private let dropout: Dropout
+        let isRandomInTraining = true
 
         init(_ scope: Scope, width: Int) {
             tokens = Embedding(
@@ -101,6 +102,7 @@ public enum GPT2 {
         private let attentionOutput: ResidualLinear
         private let feedForwardNorm: LayerNorm
         private let feedForward: FeedForward
+        let isRandomInTraining = true
 
         /// - Parameter layers: maps that join the stream start smaller by √(2 · layers).
         init(_ scope: Scope, width: Int, layers: Int) {

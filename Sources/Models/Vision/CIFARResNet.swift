@@ -38,12 +38,13 @@ public enum CIFARResNet {
             }
             stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
+        stages.append(.globalAveragePool)
         let classifier = Linear(
             scope / "linear", inputs: channels, outputs: architecture.classes,
             initializer: .kaimingNormal(.fanIn))
         return Network(
             architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "linear")
+            head: classifier, headPrefix: "linear")
     }
 
     private static func block(

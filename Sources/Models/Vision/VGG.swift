@@ -64,18 +64,24 @@ public enum VGG {
                     module: Sequential(modules)))
             index += 1
         }
+        // Cut before each dropout: what is random is no fixed function, whatever is frozen.
         let classifier = scope / "classifier"
-        stages.append(
+        stages += [
+            Stage(name: "avgpool", parameterPrefixes: [], module: Sequential([AdaptiveAveragePool(7), Flatten()])),
             Stage(
-                name: "classifier", parameterPrefixes: ["classifier.0", "classifier.3"],
+                name: "classifier.0", parameterPrefixes: ["classifier.0"],
+                module: Sequential([linear(classifier / 0, inputs * 49, hidden), ReLU()])),
+            Stage(
+                name: "classifier.3", parameterPrefixes: ["classifier.3"],
                 module: Sequential([
-                    AdaptiveAveragePool(7), Flatten(),
-                    linear(classifier / 0, inputs * 49, hidden), ReLU(), Dropout(classifier / 2, rate: 0.5),
-                    linear(classifier / 3, hidden, hidden), ReLU(), Dropout(classifier / 5, rate: 0.5),
-                ])))
+                    Dropout(classifier / 2, rate: 0.5), linear(classifier / 3, hidden, hidden), ReLU(),
+                ])),
+        ]
+        let head = [
+            Dropout(classifier / 5, rate: 0.5), linear(classifier / 6, hidden, architecture.classes),
+        ] as [any Module]
         return Network(
-            architecture, store: scope.store, stages: stages,
-            head: linear(classifier / 6, hidden, architecture.classes), headPrefix: "classifier.6")
+            architecture, store: scope.store, stages: stages, head: Sequential(head), headPrefix: "classifier.6")
     }
 
     /// A 3×3 convolution with an activation, and the batch norm between them where there is one.

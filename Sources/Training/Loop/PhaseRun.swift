@@ -34,6 +34,7 @@ final class PhaseRun {
     private let phase: Phase
     private unowned let loop: TrainingLoop
     private let turns: [ReadyTurn]
+    private let trunk: PhaseTrunk
     private let stepsPerEpoch: Int
     private let totalSteps: Int
     private var pace = Pace()
@@ -52,6 +53,7 @@ final class PhaseRun {
         stepsPerEpoch = phase.stepsPerEpoch(samples: samples)
         totalSteps = phase.totalSteps(samples: samples)
         turns = try phase.turns.map { try Self.prepare($0, phase, loop) }
+        trunk = try PhaseTrunk(phase, of: loop)
     }
 
     /// Epochs of this phase, the last one perhaps in part.
@@ -81,8 +83,6 @@ final class PhaseRun {
     // MARK: The steps
 
     func run() throws -> TrainingLoop.Outcome {
-        var streams = try openStreams()
-        defer { for stream in streams { stream.prefetcher.cancel() } }
         if let first = turns.first {
             loop.environment.report(
                 .phaseBegan(
@@ -90,6 +90,14 @@ final class PhaseRun {
                     parameters: loop.network.store.parameterCount,
                     bytesPerExchange: first.bytesPerExchange))
         }
+        guard try trunk.prepare() else {
+            try save(false)
+            return .stopped
+        }
+        let begin = loop.progress.step
+        defer { trunk.finish(epochs: (loop.progress.step - begin) / max(1, stepsPerEpoch)) }
+        var streams = try openStreams()
+        defer { for stream in streams { stream.prefetcher.cancel() } }
         if loop.progress.owesValidation, try finishStep(validates: true) { return .stopped }
         while loop.progress.step < totalSteps {
             let begin = DispatchTime.now().uptimeNanoseconds
@@ -161,7 +169,7 @@ final class PhaseRun {
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
             context.position = phase.streams.first.flatMap { part[$0.name]?.position } ?? 0
-            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try loop.network($0, context) }
+            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try trunk($0, context) }
             local.add(TrainingFigures(value))
             let isLast = index == parts.count - 1
             if isLast { writeStatistics(local, share: share, to: ready) }
@@ -245,8 +253,8 @@ final class PhaseRun {
             return OpenStream(
                 name: stream.name, end: end,
                 prefetcher: Prefetcher(
-                    loader, requests: requests(loop.collectives.rank), threads: loop.settings.dataThreads,
-                    depth: loop.settings.prefetch))
+                    trunk.source(loader, of: stream.dataset), requests: requests(loop.collectives.rank),
+                    threads: loop.settings.dataThreads, depth: loop.settings.prefetch))
         }
     }
 
@@ -371,8 +379,10 @@ final class PhaseRun {
     /// - Returns: nil where a signal asks to stop before all samples were seen.
     private func validate(on loader: BatchLoader) throws -> (summary: MetricsSummary, isBest: Bool)? {
         let evaluation = try evaluate(
-            loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
-            threads: loop.settings.dataThreads, isAskedToStop: loop.environment.isAskedToStop)
+            loop.network, on: trunk.validationSource(loader), batch: loop.settings.validationBatch,
+            collectives: loop.collectives, threads: loop.settings.dataThreads,
+            isAskedToStop: loop.environment.isAskedToStop
+        ) { [self] in try trunk($0, .inference) }
         guard !evaluation.isStopped else { return nil }
         reportSkipped(evaluation.skipped, of: loader)
         let summary = evaluation.metrics.summary
