@@ -1,4 +1,5 @@
 """Bars of ratios as an SVG picture that can be read on light and dark pages."""
+
 import dataclasses
 import html
 import math
@@ -25,12 +26,12 @@ STYLE = """
   }
 """
 PARTS = {
-    "training": "Training step: items per second, Graft to PyTorch",
+    "training": "Training step: items per second",
     "inference": "Inference: items per second",
     "ranks": "Two ranks: items per second",
-    "transfer": "Transfer learning: seconds, PyTorch to Graft",
+    "transfer": "Transfer learning: seconds",
     "io": "JPEG to tensor: images per second",
-    "memory": "Peak of memory of a training step, PyTorch to Graft",
+    "memory": "Training step: peak of memory",
 }
 
 
@@ -66,7 +67,10 @@ def svg(bars):
             body += drawn(bar, x, y)
             y += ROW
         y += 8 if group else 0
-    grid = [f'<line class="{"axis" if tick == 1 else "grid"}" x1="{x(tick):.1f}" y1="{TOP - 8}" x2="{x(tick):.1f}" y2="{y}"/>' for tick in ticks]
+    grid = [
+        f'<line class="{"axis" if tick == 1 else "grid"}" x1="{x(tick):.1f}" y1="{TOP - 8}" x2="{x(tick):.1f}" y2="{y}"/>'
+        for tick in ticks
+    ]
     numbers = [f'<text x="{x(tick):.1f}" y="{TOP - 14}" text-anchor="middle">{tick:g}×</text>' for tick in ticks]
     legend = (
         f'<line class="target" x1="12" y1="{TOP - 28}" x2="12" y2="{TOP - 12}"/>'
@@ -78,7 +82,12 @@ def svg(bars):
             "<title>Graft against PyTorch</title>",
             f"<style>{STYLE}</style>",
             f'<rect class="ground" width="{WIDTH}" height="{y + 8}"/>',
-            *grid, *numbers, legend, *body, "</svg>", "",
+            *grid,
+            *numbers,
+            legend,
+            *body,
+            "</svg>",
+            "",
         ]
     )
 

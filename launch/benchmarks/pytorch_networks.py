@@ -1,4 +1,5 @@
 """The peers' networks, each in its best mode on a CPU: torchvision's in channels-last, transformers' with fused attention."""
+
 import os
 import sys
 import types

@@ -3,6 +3,7 @@
 Prints one JSON object: items_per_second, step_seconds_min, step_seconds_median, peak_rss_mib (VmHWM of this process), the
 version, and flops_per_item: twice the multiplications of convolutions and matrix products, counted by PyTorch itself.
 """
+
 import argparse
 import json
 import os
@@ -61,7 +62,11 @@ def flops_per_item(arguments):
         first.register_forward_hook(lambda layer, inputs, output: spared.append(count * output.numel()))
     counter = FlopCounterMode(display=False)
     with counter, sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-        networks.loss(network, arguments.architecture, networks.batch(arguments.architecture, 1, arguments.size, arguments.sequence))
+        networks.loss(
+            network,
+            arguments.architecture,
+            networks.batch(arguments.architecture, 1, arguments.size, arguments.sequence),
+        )
     forward = counter.get_total_flops()
     return forward if arguments.mode == "infer" else 3 * forward - sum(spared)
 

@@ -7,6 +7,7 @@ first layer that learns nothing is recorded, as under no_grad; Pillow and torchv
 Prints one JSON object: seconds (from the start of the process), seconds_import, seconds_to_first_step, epoch_seconds, top1 of
 the validation images (a fraction), peak_rss_mib.
 """
+
 import argparse
 import json
 import os
@@ -89,7 +90,9 @@ def network(model, classes, seed):
         if model["head"] == "new":
             state = {name: value for name, value in state.items() if not name.startswith("fc.")}
         missing = made.load_state_dict(state, strict=False).missing_keys
-        if wrong := [name for name in missing if not name.startswith("fc.") and not name.endswith("num_batches_tracked")]:
+        if wrong := [
+            name for name in missing if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
+        ]:
             sys.exit(f"pytorch_train.py: {model['weights']} lacks {', '.join(wrong)}")
     return channels_last(made)
 
@@ -144,7 +147,9 @@ def main():
     parser.add_argument("--learn", help="children of the network that learn, such as layer4,fc; all without it")
     parser.add_argument("--epochs", type=int, help="fewer than the recipe says: all of them do the same work")
     parser.add_argument(
-        "--features-once", type=pathlib.Path, metavar="PATH",
+        "--features-once",
+        type=pathlib.Path,
+        metavar="PATH",
         help="with --learn fc: compute what the classifier sees once and keep it there; the same result in less time",
     )
     parser.add_argument("--seed", type=int, default=0)

@@ -1,4 +1,5 @@
 """What the processes said, one JSON object per line."""
+
 import collections
 import json
 

@@ -2,6 +2,7 @@
 
 usage: report.py RECORDS.jsonl PAGE.md
 """
+
 import pathlib
 import re
 import statistics
@@ -140,22 +141,43 @@ class Report:
     def training(self):
         cells = []
         for row in self.part("training"):
-            found = self.compare(row, target=row.target, label=self.thread_label(row)) if "pytorch" in row.sides else None
+            found = (
+                self.compare(row, target=row.target, label=self.thread_label(row)) if "pytorch" in row.sides else None
+            )
             if not found:
                 continue
             threads = row.details["threads"]
             flops = median(found.theirs, "flops_per_item")
             name = "matrix_product_gflops_one_thread" if threads == 1 else "matrix_product_gflops"
             peak = median(found.ours, name)
-            shares = [100 * flops * rate / 1e9 / peak for rate in (found.our_figure, found.their_figure)] if flops and peak else [None] * 2
+            shares = (
+                [100 * flops * rate / 1e9 / peak for rate in (found.our_figure, found.their_figure)]
+                if flops and peak
+                else [None] * 2
+            )
             cells.append(
                 [
-                    row.title, str(row.details["batch"]), str(threads), str(len(found.ratios)), f"{found.our_figure:.2f}",
-                    f"{found.their_figure:.2f}", found.text(), found.verdict(),
+                    row.title,
+                    str(row.details["batch"]),
+                    str(threads),
+                    str(len(found.ratios)),
+                    f"{found.our_figure:.2f}",
+                    f"{found.their_figure:.2f}",
+                    found.text(),
+                    found.verdict(),
                     *(number(share, 0, " %") for share in shares),
                 ]
             )
-        head = ["training step", "batch", "threads", "rounds", "Graft, items/s", "PyTorch, items/s", "ratio (range)", "to reach"]
+        head = [
+            "training step",
+            "batch",
+            "threads",
+            "rounds",
+            "Graft, items/s",
+            "PyTorch, items/s",
+            "ratio (range)",
+            "to reach",
+        ]
         return cells and [*table([*head, "share of peak", "PyTorch"], cells), *self.profile()]
 
     @staticmethod
@@ -174,14 +196,30 @@ class Report:
         entries = sorted(result["profile"], key=lambda entry: -entry["seconds"])
         cells = [
             [
-                entry["name"], str(entry["calls"]), f"{1e3 * entry['seconds']:.1f}", f"{100 * entry['seconds'] / whole:.1f} %",
+                entry["name"],
+                str(entry["calls"]),
+                f"{1e3 * entry['seconds']:.1f}",
+                f"{100 * entry['seconds'] / whole:.1f} %",
                 f"{entry['bytes'] / entry['seconds'] / 1e9:.1f}",
-                f"{100 * entry['operations'] / entry['seconds'] / 1e9 / result['matrix_product_gflops']:.0f} %" if entry["operations"] else "",
+                (
+                    f"{100 * entry['operations'] / entry['seconds'] / 1e9 / result['matrix_product_gflops']:.0f} %"
+                    if entry["operations"]
+                    else ""
+                ),
             ]
             for entry in entries
             if entry["seconds"] > 0
         ]
-        cells.append(["overhead: no kernel (to stay below 3 %)", "", f"{1e3 * result['overhead_seconds']:.1f}", f"{overhead:.1f} %", "", ""])
+        cells.append(
+            [
+                "overhead: no kernel (to stay below 3 %)",
+                "",
+                f"{1e3 * result['overhead_seconds']:.1f}",
+                f"{overhead:.1f} %",
+                "",
+                "",
+            ]
+        )
         return ["", *table([f"{row.title}, one thread", "calls", "ms", "share", "GB/s", "of peak"], cells)]
 
     def memory(self):
@@ -195,22 +233,48 @@ class Report:
                 continue
             peaks = [median(found, "peak_rss_mib") for found in (ours, theirs, again)]
             ratios = [peak and peak / peaks[1] for peak in (peaks[0], peaks[2])]
-            for ratio, target, key, words in zip(ratios, (MEMORY_TARGET, row.target), (f"memory/{name}/plain", row.key), ("memory", "memory, recomputing")):
+            for ratio, target, key, words in zip(
+                ratios,
+                (MEMORY_TARGET, row.target),
+                (f"memory/{name}/plain", row.key),
+                ("memory", "memory, recomputing"),
+            ):
                 if ratio:
-                    self.bars.append(plot.Bar("memory", f"{row.title}{', recomputing' if target == row.target else ''}", 1 / ratio, 1 / ratio, 1 / ratio, 1 / target))
+                    self.bars.append(
+                        plot.Bar(
+                            "memory",
+                            f"{row.title}{', recomputing' if target == row.target else ''}",
+                            1 / ratio,
+                            1 / ratio,
+                            1 / ratio,
+                            1 / target,
+                        )
+                    )
                     if ratio > target:
                         self.miss(key, f"{row.title}, {words}", f"{ratio:.2f} where at most {target:g} is asked for")
             times = [median(found, "step_seconds_median") for found in (ours, again)]
             cost = 100 * (times[1] / times[0] - 1) if None not in times else None
             cells.append(
                 [
-                    row.title, number(peaks[0]), number(peaks[1]), self.against(ratios[0], MEMORY_TARGET), number(peaks[2]),
-                    self.against(ratios[1], row.target), number(cost, 0, " %"), number(median(ours, "system_allocations")),
+                    row.title,
+                    number(peaks[0]),
+                    number(peaks[1]),
+                    self.against(ratios[0], MEMORY_TARGET),
+                    number(peaks[2]),
+                    self.against(ratios[1], row.target),
+                    number(cost, 0, " %"),
+                    number(median(ours, "system_allocations")),
                 ]
             )
         head = [
-            "training step, one thread", "Graft, MiB", "PyTorch, MiB", f"ratio (at most {MEMORY_TARGET})", "recomputing, MiB",
-            "ratio (at most 0.5)", "its cost in time", "allocations from the system",
+            "training step, one thread",
+            "Graft, MiB",
+            "PyTorch, MiB",
+            f"ratio (at most {MEMORY_TARGET})",
+            "recomputing, MiB",
+            "ratio (at most 0.5)",
+            "its cost in time",
+            "allocations from the system",
         ]
         return cells and table(head, cells)
 
@@ -234,12 +298,27 @@ class Report:
                 share = 100 * flops * found.our_figure / 1e9 / peak if flops and peak else None
                 cells.append(
                     [
-                        f"{row.title}, {words}", str(row.details["batch"]), str(len(found.ratios)), f"{found.our_figure:.2f}",
-                        f"{found.their_figure:.2f}", found.text(), found.verdict(), number(share, 0, " %"),
-                        number(median(found.ours, "peak_rss_mib")), number(median(found.theirs, "peak_rss_mib")),
+                        f"{row.title}, {words}",
+                        str(row.details["batch"]),
+                        str(len(found.ratios)),
+                        f"{found.our_figure:.2f}",
+                        f"{found.their_figure:.2f}",
+                        found.text(),
+                        found.verdict(),
+                        number(share, 0, " %"),
+                        number(median(found.ours, "peak_rss_mib")),
+                        number(median(found.theirs, "peak_rss_mib")),
                     ]
                 )
-        head = ["inference, one thread", "batch", "rounds", "Graft, images/s", "against, images/s", "ratio (range)", "to reach"]
+        head = [
+            "inference, one thread",
+            "batch",
+            "rounds",
+            "Graft, images/s",
+            "against, images/s",
+            "ratio (range)",
+            "to reach",
+        ]
         return cells and table([*head, "share of peak", "MiB", "against, MiB"], cells)
 
     def transfer(self):
@@ -248,11 +327,23 @@ class Report:
             if row.target and (found := self.compare(row, target=row.target)):
                 cells.append(
                     [
-                        row.title, str(len(found.ratios)), f"{found.our_figure:.1f}", f"{found.their_figure:.1f}", found.text(),
-                        found.verdict(), number(median(found.theirs, "peak_rss_mib")),
+                        row.title,
+                        str(len(found.ratios)),
+                        f"{found.our_figure:.1f}",
+                        f"{found.their_figure:.1f}",
+                        found.text(),
+                        found.verdict(),
+                        number(median(found.theirs, "peak_rss_mib")),
                     ]
                 )
-        head = ["ResNet-50, 500 images, 10 epochs, one thread", "rounds", "Graft, s", "PyTorch, s", "ratio (range)", "to reach"]
+        head = [
+            "ResNet-50, 500 images, 10 epochs, one thread",
+            "rounds",
+            "Graft, s",
+            "PyTorch, s",
+            "ratio (range)",
+            "to reach",
+        ]
         lines = table([*head, "PyTorch, MiB"], cells) if cells else []
         accuracies = self.transfer_accuracies()
         return lines + ([""] if lines and accuracies else []) + accuracies
@@ -269,12 +360,20 @@ class Report:
         if not cells:
             return []
         lines = table(["feature extraction, accuracy on 500 other images", "per seed, %", "mean"], cells)
-        for a, b, bound, words in [("graft", "pytorch", 0.5, "Graft to PyTorch"), ("graft-int8", "graft", 1, "int8 to float32")]:
+        for a, b, bound, words in [
+            ("graft", "pytorch", 0.5, "Graft to PyTorch"),
+            ("graft-int8", "graft", 1, "int8 to float32"),
+        ]:
             if a in means and b in means:
                 difference = means[a] - means[b]
-                lines += ["", f"Difference of the means, {words}: {difference:+.1f} points (asked for: within {bound:g})."]
+                lines += [
+                    "",
+                    f"Difference of the means, {words}: {difference:+.1f} points (asked for: within {bound:g}).",
+                ]
                 if abs(difference) > bound:
-                    self.miss(f"transfer/accuracy/{a}", f"Accuracy, {words}", f"{difference:+.1f} points, {bound:g} asked for")
+                    self.miss(
+                        f"transfer/accuracy/{a}", f"Accuracy, {words}", f"{difference:+.1f} points, {bound:g} asked for"
+                    )
         return lines
 
     def io(self):
@@ -283,10 +382,23 @@ class Report:
             if found := self.compare(row, target=row.target):
                 pipelines = sorted({record["result"].get("pipeline", "") for record in found.theirs})
                 cells.append(
-                    [row.title, str(len(found.ratios)), f"{found.our_figure:.0f}", f"{found.their_figure:.0f}", found.text(),
-                     found.verdict(), ", ".join(pipelines)]
+                    [
+                        row.title,
+                        str(len(found.ratios)),
+                        f"{found.our_figure:.0f}",
+                        f"{found.their_figure:.0f}",
+                        found.text(),
+                        found.verdict(),
+                        ", ".join(pipelines),
+                    ]
                 )
-        head = ["JPEG to tensor of 224 px, one core", "rounds", "Graft, images/s", "torchvision, images/s", "ratio (range)"]
+        head = [
+            "JPEG to tensor of 224 px, one core",
+            "rounds",
+            "Graft, images/s",
+            "torchvision, images/s",
+            "ratio (range)",
+        ]
         lines = table([*head, "to reach", "torchvision's fastest"], cells) if cells else []
         return lines + self.waiting(bool(lines))
 
@@ -300,7 +412,9 @@ class Report:
         share = statistics.median(shares)
         if share >= 2:
             self.miss("io/waiting", "Waiting for data", f"{share:.1f} % where below 2 % is asked for")
-        return [""] * after + [f"A run of `graft train` (ResNet-50 on 100-pixel photographs, one rank) waited {share:.2f} % of its time for data (asked for: below 2 %)."]
+        return [""] * after + [
+            f"A run of `graft train` (ResNet-50 on 100-pixel photographs, one rank) waited {share:.2f} % of its time for data (asked for: below 2 %)."
+        ]
 
     def start_up(self):
         [row] = self.part("start-up")
@@ -312,8 +426,15 @@ class Report:
             self.miss(row.key, "Start-up", f"{found.our_figure:.2f} s where below {limit:g} s is asked for")
         imports = median(found.theirs, "seconds_import")
         cells = [
-            [row.title, str(len(found.ratios)), f"{found.our_figure:.2f}", f"{limit:g}", f"{found.their_figure:.2f}",
-             number(imports, 2), found.text()]
+            [
+                row.title,
+                str(len(found.ratios)),
+                f"{found.our_figure:.2f}",
+                f"{limit:g}",
+                f"{found.their_figure:.2f}",
+                number(imports, 2),
+                found.text(),
+            ]
         ]
         head = ["from the command to the first finished step", "rounds", "Graft, s", "to stay below, s", "PyTorch, s"]
         return table([*head, "of it importing and building", "ratio (range)"], cells)
@@ -329,9 +450,18 @@ class Report:
         for ours, theirs, target, words in ways:
             if found := self.compare(row, ours, theirs, target, f"ResNet-50, {words.split(';')[0]}"):
                 cells.append(
-                    [words, str(len(found.ratios)), f"{found.our_figure:.2f}", f"{found.their_figure:.2f}", found.text(), found.verdict()]
+                    [
+                        words,
+                        str(len(found.ratios)),
+                        f"{found.our_figure:.2f}",
+                        f"{found.their_figure:.2f}",
+                        found.text(),
+                        found.verdict(),
+                    ]
                 )
-        return cells and table([row.title, "rounds", "images/s", "against, images/s", "ratio (range)", "to reach"], cells)
+        return cells and table(
+            [row.title, "rounds", "images/s", "against, images/s", "ratio (range)", "to reach"], cells
+        )
 
     def accuracy(self):
         cells = []
@@ -341,7 +471,11 @@ class Report:
         return cells and table(["what", "accuracy", "seconds"], cells)
 
     def notes(self):
-        return ["Not reached, and why:", "", *self.missed] if self.missed else ["Everything that was measured reached what was asked for."]
+        return (
+            ["Not reached, and why:", "", *self.missed]
+            if self.missed
+            else ["Everything that was measured reached what was asked for."]
+        )
 
 
 SECTIONS = ["machine", "training", "memory", "inference", "transfer", "io", "start-up", "ranks", "accuracy"]

@@ -1,4 +1,5 @@
 """What is measured: rows of the tables, the commands of their sides, and what they are to reach."""
+
 import dataclasses
 import pathlib
 
@@ -87,7 +88,13 @@ def training(place):
             }
             unit = "sequences/s" if name in SEQUENCES else "images/s"
             yield Row(
-                "training", f"{name}/{threads}", title, sides, unit, target, hope,
+                "training",
+                f"{name}/{threads}",
+                title,
+                sides,
+                unit,
+                target,
+                hope,
                 details={"batch": batch, "threads": threads},
             )
     profile = step("resnet50", 16, 1, 3) + ["--profile"]
@@ -123,8 +130,11 @@ def transfer(place):
     for name, title, target in ways:
         recipe, run = f"benchmark-{name}.yaml", f"{name}"
         settings = [
-            f"model.weights={place.weights}", f"data.train.path={place.photographs()}", "run.threads=1",
-            f"train.epochs={EPOCHS}", f"trunk.cache={place.output}/runs/{run}@ROUND.trunk",
+            f"model.weights={place.weights}",
+            f"data.train.path={place.photographs()}",
+            "run.threads=1",
+            f"train.epochs={EPOCHS}",
+            f"trunk.cache={place.output}/runs/{run}@ROUND.trunk",
         ]
         resolved = f"{place.output}/runs/{run}@ROUND/recipe.yaml"
         sides = {
@@ -135,8 +145,12 @@ def transfer(place):
     for seed in (0, 1, 2):
         run = f"accuracy-{seed}"
         settings = [
-            f"model.weights={place.weights}", f"data.train.path={place.photographs()}", "run.threads=1",
-            "data.validation.skip-per-class=50", f"run.seed={seed}", f"run.validate-every.epochs={EPOCHS}",
+            f"model.weights={place.weights}",
+            f"data.train.path={place.photographs()}",
+            "run.threads=1",
+            "data.validation.skip-per-class=50",
+            f"run.seed={seed}",
+            f"run.validate-every.epochs={EPOCHS}",
             f"train.epochs={EPOCHS}",
         ]
         recipe = "benchmark-feature-extraction.yaml"
@@ -144,12 +158,21 @@ def transfer(place):
         sides = {
             "graft": place.train(recipe, run, *settings, f"trunk.cache={place.output}/runs/accuracy-trunk"),
             "graft-int8": place.train(
-                recipe, f"{run}-int8", *settings, f"trunk.cache={place.output}/runs/accuracy-trunk",
+                recipe,
+                f"{run}-int8",
+                *settings,
+                f"trunk.cache={place.output}/runs/accuracy-trunk",
                 "trunk.precision=int8",
             ),
             "pytorch": place.peer(
-                "pytorch_train.py", resolved, "--learn", "fc", "--features-once", f"{place.output}/runs/features.pt",
-                "--seed", seed,
+                "pytorch_train.py",
+                resolved,
+                "--learn",
+                "fc",
+                "--features-once",
+                f"{place.output}/runs/features.pt",
+                "--seed",
+                seed,
             ),
         }
         yield Row("transfer", f"accuracy/{seed}", f"seed {seed}", sides, rounds=1, needs=[place.photographs()])
@@ -157,7 +180,10 @@ def transfer(place):
 
 def io(place):
     photographs = place.data / "flickr8k-mini"
-    for name, title, more in [("plain", "resized and cropped", []), ("augmented", "random crop and flip", ["--augment"])]:
+    for name, title, more in [
+        ("plain", "resized and cropped", []),
+        ("augmented", "random crop and flip", ["--augment"]),
+    ]:
         words = ["--data", str(photographs), "--size", "224", *more]
         sides = {
             "graft": [str(place.graft), "bench", "io", *words, "--threads", "1", "--json"],
@@ -173,7 +199,16 @@ def start_up(place):
         "pytorch": place.peer("pytorch_train.py", f"{place.output}/runs/start-up@ROUND/recipe.yaml"),
     }
     title = "MobileNetV1 0.25, 128 px, batch 32"
-    yield Row("start-up", "mobilenet_v1_0.25", title, sides, "seconds", target=None, details={"seconds": 1.5}, needs=[place.photographs()])
+    yield Row(
+        "start-up",
+        "mobilenet_v1_0.25",
+        title,
+        sides,
+        "seconds",
+        target=None,
+        details={"seconds": 1.5},
+        needs=[place.photographs()],
+    )
 
 
 def ranks(place):
@@ -198,14 +233,25 @@ def accuracy(place):
         path = weights / "cifar10-resnet-pytorch" / name
         sides = {
             "graft": [
-                str(place.graft), "evaluate", "--weights", str(path), "--data", str(place.data / "cifar10" / "test"), "--json"
+                str(place.graft),
+                "evaluate",
+                "--weights",
+                str(path),
+                "--data",
+                str(place.data / "cifar10" / "test"),
+                "--json",
             ]
         }
-        yield Row("accuracy", name, f"CIFAR-10, {title} of the published file, 600 JPEGs", sides, rounds=1, needs=[path])
+        yield Row(
+            "accuracy", name, f"CIFAR-10, {title} of the published file, 600 JPEGs", sides, rounds=1, needs=[path]
+        )
     keras = weights / "imagenet-mobilenetv1-0.25-keras" / "mobilenet_2_5_224_tf_no_top.h5"
     for seed in (0, 1, 2):
         settings = [
-            f"model.weights={keras}", f"data.train.path={place.photographs()}", f"run.seed={seed}", "run.threads=1",
+            f"model.weights={keras}",
+            f"data.train.path={place.photographs()}",
+            f"run.seed={seed}",
+            "run.threads=1",
         ]
         sides = {"graft": place.train("sign-language-digits.yaml", f"signs-{seed}", *settings, ranks=2)}
         title = f"sign-language digits, MobileNetV1 0.25 from Keras, 2 ranks, seed {seed}"
@@ -214,7 +260,13 @@ def accuracy(place):
 
 def rows(place):
     made = {
-        "start-up": start_up, "io": io, "training": training, "memory": memory, "inference": inference,
-        "transfer": transfer, "ranks": ranks, "accuracy": accuracy,
+        "start-up": start_up,
+        "io": io,
+        "training": training,
+        "memory": memory,
+        "inference": inference,
+        "transfer": transfer,
+        "ranks": ranks,
+        "accuracy": accuracy,
     }
     return [row for part in PARTS for row in made[part](place)]
