@@ -18,7 +18,8 @@ enum TrunkText {
         text += "outputs (\(ProgressPrinter.bytes(report.cacheBytes))) in \(folder): "
         text += "\(Output.grouped(report.reusedSamples)) samples reused"
         if report.computedSamples > 0 {
-            text += ", \(Output.grouped(report.computedSamples)) computed in "
+            text +=
+                ", \(Output.grouped(report.computedSamples)) computed in "
                 + ProgressPrinter.duration(report.secondsToFill)
         }
         return ([text] + report.damagedFiles.map { "computed anew: \($0)" }).joined(separator: "\n  ")

@@ -271,7 +271,8 @@ final class TrunkTests: TrainingRunTestCase {
         XCTAssertEqual(
             refused,
             "graft: trunk.cache is \(folder)/cache, but in phase 'train' the outputs take 23.0 kB, more than "
-                + "trunk.max-size (20.0 kB); raise it, take fewer images or variants, or set trunk.cache to auto or off\n")
+                + "trunk.max-size (20.0 kB); raise it, take fewer images or variants, or set trunk.cache to auto or off\n"
+        )
         XCTAssertFalse(try dryRun("train.transfer=fine-tuning").contains("trunk  "))
     }
 }

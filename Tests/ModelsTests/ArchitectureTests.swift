@@ -79,7 +79,8 @@ final class ArchitectureTests: XCTestCase {
         }
         let stages = try Architecture(named: "vgg16").network().stages
         XCTAssertEqual(stages.filter { $0.module.isRandomInTraining }.map(\.name), ["classifier.3"])
-        XCTAssertTrue(Sequential([ReLU(), Sequential([Dropout(Scope(ParameterStore()) / "d", rate: 0.1)])]).isRandomInTraining)
+        XCTAssertTrue(
+            Sequential([ReLU(), Sequential([Dropout(Scope(ParameterStore()) / "d", rate: 0.1)])]).isRandomInTraining)
         XCTAssertFalse(Dropout(Scope(ParameterStore()) / "d", rate: 0).isRandomInTraining)
     }
 

@@ -50,7 +50,8 @@ final class TrunkRecipeTests: XCTestCase {
         for text in ["20", "GB", "-1 GB", "1e30 GB", "20 Gb", "nan GB"] {
             XCTAssertEqual(
                 message("trunk.max-size=\(text)"),
-                "--set trunk.max-size=\(text): 'trunk.max-size' is \(text); give a number and kB, MB, GB or TB, such as 20 GB")
+                "--set trunk.max-size=\(text): 'trunk.max-size' is \(text); give a number and kB, MB, GB or TB, such as 20 GB"
+            )
         }
     }
 
@@ -67,7 +68,8 @@ final class TrunkRecipeTests: XCTestCase {
             message("trunk.cache=/x", "trunk.compile=false"),
             "--set trunk.cache=/x: 'trunk.cache' is /x, but 'trunk.compile' is false; remove one of the two")
         XCTAssertEqual(
-            message("trunk.max-sise=3"), "--set trunk.max-sise=3: unknown key 'trunk.max-sise'; did you mean 'max-size'?")
+            message("trunk.max-sise=3"),
+            "--set trunk.max-sise=3: unknown key 'trunk.max-sise'; did you mean 'max-size'?")
     }
 
     /// Where outputs lie changes no result; how they are computed does.

@@ -12,7 +12,8 @@ final class FrozenStagesTests: XCTestCase {
             name: "train", length: .epochs(3), streams: [DataStream(name: "train", dataset: "train", batch: 32)],
             turns: sets.map {
                 Turn(
-                    objective: .crossEntropy(labelSmoothing: 0), trainable: TrainableSet(rules: $0), optimizer: optimizer)
+                    objective: .crossEntropy(labelSmoothing: 0), trainable: TrainableSet(rules: $0),
+                    optimizer: optimizer)
             },
             batchNorm: batchNorm)
     }

@@ -77,9 +77,10 @@ public enum VGG {
                     Dropout(classifier / 2, rate: 0.5), linear(classifier / 3, hidden, hidden), ReLU(),
                 ])),
         ]
-        let head = [
-            Dropout(classifier / 5, rate: 0.5), linear(classifier / 6, hidden, architecture.classes),
-        ] as [any Module]
+        let head =
+            [
+                Dropout(classifier / 5, rate: 0.5), linear(classifier / 6, hidden, architecture.classes),
+            ] as [any Module]
         return Network(
             architecture, store: scope.store, stages: stages, head: Sequential(head), headPrefix: "classifier.6")
     }

@@ -82,7 +82,8 @@ struct FeatureCache: Sendable {
         for parameter in network.store.parameters where frozen.contains(where: { $0.owns(parameter.path) }) {
             add(parameter.path, parameter.value)
         }
-        for buffer in network.store.buffers where frozen.contains(where: { $0.owns(buffer.path) }) && !buffer.isCounter {
+        for buffer in network.store.buffers where frozen.contains(where: { $0.owns(buffer.path) }) && !buffer.isCounter
+        {
             add(buffer.path, buffer.value)
         }
         let encoder = JSONEncoder()

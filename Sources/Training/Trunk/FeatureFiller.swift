@@ -43,7 +43,8 @@ struct FeatureFiller {
         outcome.reusedSamples = total - absent
         guard !missing.isEmpty else { return outcome }
 
-        missing = Array(missing[Sampler.slice(0..<missing.count, rank: collectives.rank, worldSize: collectives.worldSize)])
+        missing = Array(
+            missing[Sampler.slice(0..<missing.count, rank: collectives.rank, worldSize: collectives.worldSize)])
         var own = Share()
         var failure: Error?
         do {
@@ -143,7 +144,9 @@ struct FeatureFiller {
             for sample in done..<asked where !batch.indices.contains(sample) {
                 header.broken[sample] = broken.popFirst()
             }
-            if batch.count > 0 { try withoutTape { try keep(trunk(batch.images), batch.indices, from: samples, &values) } }
+            if batch.count > 0 {
+                try withoutTape { try keep(trunk(batch.images), batch.indices, from: samples, &values) }
+            }
             done = asked
         }
         header.seconds = Date().timeIntervalSince(begin)
