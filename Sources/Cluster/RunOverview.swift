@@ -88,8 +88,13 @@ public struct RunSummary: Encodable, Sendable {
     public var imagesPerSecond: Double
     /// From the first line to the last.
     public var seconds: Double
-    /// Rank 0's wait for data and for other ranks, in the last phase.
+    /// From the start of the process to the end of the first optimizer step; nil where there was none.
+    public var secondsToFirstStep: Double?
+    /// Rank 0's optimizer steps of this run, validation and saving not counted.
+    public var trainingSeconds: Double
+    /// Of those, rank 0's wait for batches that were not ready, also in percent, and for other ranks.
     public var dataSeconds: Double
+    public var dataPercent: Double
     public var exchangeSeconds: Double
     public var steps: Int
     /// False where a signal stopped the run.
@@ -104,12 +109,14 @@ extension Coordinator {
         switch event {
         case .phaseBegan(let phase, let learning, _, let bytes):
             directory?.append(PhaseLine(phase: phase.name, trainableParameters: learning, bytesPerAllReduce: bytes))
+        case .firstStepEnded: break  // Logged with its time: see `log(secondsToFirstStep:)`.
         case .step(let step):
             directory?.append(
                 StepLine(
                     phase: step.phase, epoch: step.epoch, step: step.totalSteps, loss: step.stepLoss,
                     meanLoss: step.loss, accuracy: step.accuracy, learningRate: step.learningRate,
-                    imagesPerSecond: step.imagesPerSecond))
+                    imagesPerSecond: step.imagesPerSecond, dataSeconds: step.seconds.data,
+                    dataPercent: step.seconds.dataPercent))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
         case .filesSkipped(let source, let messages):
@@ -138,7 +145,7 @@ extension Coordinator {
         let phase: String
         let epoch: Int
         let step: Int
-        let loss, meanLoss, accuracy, learningRate, imagesPerSecond: Double
+        let loss, meanLoss, accuracy, learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
     }
 
     private struct SkippedLine: Encodable {
@@ -155,6 +162,16 @@ extension Coordinator {
 
     /// Writes a remark to `log.jsonl`.
     func log(note: String) { directory?.append(NoteLine(text: note)) }
+
+    private struct FirstStepLine: Encodable {
+        var event = "first_step"
+        let secondsToFirstStep: Double
+    }
+
+    /// Writes to `log.jsonl` how long the start took.
+    func log(secondsToFirstStep: Double) {
+        directory?.append(FirstStepLine(secondsToFirstStep: secondsToFirstStep))
+    }
 
     private struct EpochLine: Encodable {
         var event = "epoch"

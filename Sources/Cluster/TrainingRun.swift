@@ -33,6 +33,7 @@ public final class TrainingRun {
 
     private var coordinator: Coordinator?
     private var lastStep: StepReport?
+    private var secondsToFirstStep: Double?
 
     public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
         self.options = options
@@ -73,7 +74,7 @@ public final class TrainingRun {
             collectives: collectives, settings: settings(recipe), environment: environment(data, recipe),
             progress: description.progress)
         let outcome = try loop.run(resuming: optimizers)
-        try finish(outcome, loop.progress, recipe)
+        try finish(outcome, loop)
         return outcome == .finished ? .done : .stopped
     }
 
@@ -249,20 +250,25 @@ public final class TrainingRun {
 
     private func note(_ event: TrainingEvent) {
         if case .step(let step) = event { lastStep = step }
+        if case .firstStepEnded = event, let age = ProcessAge.seconds {
+            secondsToFirstStep = age
+            coordinator?.log(secondsToFirstStep: age)
+        }
         coordinator?.log(event)
         report(.training(event))
     }
 
-    private func finish(_ outcome: TrainingLoop.Outcome, _ progress: RunProgress, _ recipe: Recipe) throws {
+    private func finish(_ outcome: TrainingLoop.Outcome, _ loop: TrainingLoop) throws {
         var failure: Error?
         if let coordinator {
             do {
                 let summary = RunSummary(
                     ranks: collectives.worldSize, threadsPerRank: Threads.count,
                     imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
-                    dataSeconds: lastStep?.dataSeconds ?? 0, exchangeSeconds: lastStep?.exchangeSeconds ?? 0,
-                    steps: progress.totalSteps, finished: outcome == .finished, last: progress.last,
-                    best: progress.best)
+                    secondsToFirstStep: secondsToFirstStep, trainingSeconds: loop.seconds.steps,
+                    dataSeconds: loop.seconds.data, dataPercent: loop.seconds.dataPercent,
+                    exchangeSeconds: loop.seconds.exchange, steps: loop.progress.totalSteps,
+                    finished: outcome == .finished, last: loop.progress.last, best: loop.progress.best)
                 try coordinator.finish(summary, outcome == .finished)
                 report(.ended(summary))
             } catch {

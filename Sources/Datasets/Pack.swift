@@ -114,11 +114,17 @@ private func packed(
     _ dataset: any ImageDataset, _ index: Int, _ transform: Transform, _ shape: [Int]
 ) throws -> [UInt8] {
     let name = dataset.name(at: index)
-    guard case .pixels(let image) = try dataset.image(at: index) else {
+    var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
+    var seconds = LoadingSeconds()
+    let changed: DecodedImage
+    switch try dataset.storedImage(at: index) {
+    case .encoded(let bytes):
+        changed = try transform.changed(encoded: bytes, name: name, using: &unused, &seconds)
+    case .image(.pixels(let image)):
+        changed = try transform.changed(image, name: name, using: &unused)
+    case .image(.values):
         throw DatasetError.damaged(path: name, reason: "float images cannot be packed as bytes")
     }
-    var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
-    let changed = try transform.changed(image, name: name, using: &unused)
     let size = changed.width * changed.height
     return [UInt8](unsafeUninitializedCapacity: changed.pixels.count) { out, filled in
         for channel in 0..<changed.channels {

@@ -144,22 +144,90 @@ public struct Transform: Codable, Equatable, Sendable {
     public func callAsFunction<G: RandomNumberGenerator>(
         _ image: SampleImage, name: String, using generator: inout G
     ) throws -> FloatImage {
-        switch image {
-        case .pixels(let image):
-            return normalization(try changed(image, name: name, using: &generator))
-        case .values(let image):
-            return try changed(image, name: name, using: &generator)
+        try self(.image(image), name: name, using: &generator)
+    }
+
+    /// The stored image decoded, and as the network takes it. A JPEG of which the first step needs a quarter of the
+    /// pixels or fewer is decoded at a half, a quarter or an eighth of its size: see `Resizing.denominator`.
+    /// - Throws: `DatasetError` as above, and for what is no image.
+    public func callAsFunction<G: RandomNumberGenerator>(
+        _ stored: StoredImage, name: String, using generator: inout G
+    ) throws -> FloatImage {
+        var seconds = LoadingSeconds()
+        return try self(stored, name: name, using: &generator, &seconds)
+    }
+
+    func callAsFunction<G: RandomNumberGenerator>(
+        _ stored: StoredImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> FloatImage {
+        let image: DecodedImage
+        switch stored {
+        case .image(.values(let values)):
+            return try seconds.measure(\.augment) { try changed(values, name: name, using: &generator) }
+        case .image(.pixels(let pixels)):
+            image = try changed(pixels, name: name, using: &generator, &seconds)
+        case .encoded(let bytes):
+            image = try changed(encoded: bytes, name: name, using: &generator, &seconds)
         }
+        return seconds.measure(\.normalize) { normalization(image) }
     }
 
     /// The image after all steps, still in 8 bits.
     public func changed<G: RandomNumberGenerator>(
         _ image: DecodedImage, name: String, using generator: inout G
     ) throws -> DecodedImage {
-        if let size = outputSize { try ImageDecoder.checkSize(width: size.width, height: size.height, name: name) }
-        return try steps.reduce(image.converted(toChannels: channels)) {
-            try $1.apply(to: $0, name: name, using: &generator)
+        var seconds = LoadingSeconds()
+        return try changed(image, name: name, using: &generator, &seconds)
+    }
+
+    private func changed<G: RandomNumberGenerator>(
+        _ image: DecodedImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        try checkOutput(name: name)
+        return try apply(
+            steps[...], to: image.converted(toChannels: channels), name: name, using: &generator, &seconds)
+    }
+
+    /// A JPEG or PNG file after all steps.
+    func changed<G: RandomNumberGenerator>(
+        encoded bytes: [UInt8], name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        guard JPEG.recognizes(bytes) else {
+            let image = try seconds.measure(\.decode) { try ImageDecoder.decode(bytes, name: name) }
+            return try changed(image, name: name, using: &generator, &seconds)
         }
+        try checkOutput(name: name)
+        let file = try seconds.measure(\.decode) { try JPEG(bytes, name: name) }
+        let first = try Resizing(steps[...], of: file.size, name: name, using: &generator)
+        let wanted = first?.denominator ?? 1
+        let denominator = file.canShrink(by: wanted) ? wanted : 1
+        var image = try seconds.measure(\.decode) {
+            try file.decoded(denominator: denominator).converted(toChannels: channels)
+        }
+        if let first { image = seconds.measure(\.resize) { image.resized(first, denominator: denominator) } }
+        return try apply(
+            steps[(first?.stepCount ?? 0)...], to: image, name: name, using: &generator, &seconds)
+    }
+
+    private func checkOutput(name: String) throws {
+        if let size = outputSize { try ImageDecoder.checkSize(width: size.width, height: size.height, name: name) }
+    }
+
+    private func apply<G: RandomNumberGenerator>(
+        _ steps: ArraySlice<TransformStep>, to image: DecodedImage, name: String, using generator: inout G,
+        _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        var (rest, image) = (steps, image)
+        while let step = rest.first {
+            let resizing = try Resizing(rest, of: (image.width, image.height), name: name, using: &generator)
+            if let resizing {
+                image = seconds.measure(\.resize) { image.resized(resizing) }
+            } else {
+                image = try seconds.measure(\.augment) { try step.apply(to: image, name: name, using: &generator) }
+            }
+            rest = rest.dropFirst(resizing?.stepCount ?? 1)
+        }
+        return image
     }
 
     /// A float image after the steps that exist for it.
@@ -235,31 +303,14 @@ extension TransformStep {
         }
     }
 
-    func apply<G: RandomNumberGenerator>(
+    fileprivate func apply<G: RandomNumberGenerator>(
         to image: DecodedImage, name: String, using generator: inout G
     ) throws -> DecodedImage {
         switch self {
-        case .resize(let width, let height, let interpolation):
-            return image.resized(width: width, height: height, interpolation)
-        case .resizeShortSide(let size, let interpolation):
-            let (width, height) = try shortSide(size, of: image, name: name)
-            return image.resized(width: width, height: height, interpolation)
-        case .resizeToCover(let width, let height, let interpolation):
-            let ratio = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
-            let covering = (
-                width: max(width, Int((Double(image.width) * ratio).rounded())),
-                height: max(height, Int((Double(image.height) * ratio).rounded()))
-            )
-            try ImageDecoder.checkSize(width: covering.width, height: covering.height, name: name)
-            return image.resized(width: covering.width, height: covering.height, interpolation)
+        case .resize, .resizeShortSide, .resizeToCover, .randomResizedCrop:
+            return image  // `Resizing` has done these.
         case .centerCrop(let width, let height):
             return image.centerCropped(width: width, height: height)
-        case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation):
-            let part = CropRectangle.random(
-                in: (image.width, image.height), area: area...1, aspect: low...high, using: &generator)
-            return image.resized(
-                left: part.left, top: part.top, width: part.width, height: part.height, toWidth: width,
-                height: height, interpolation)
         case .randomCrop(let width, let height, let padding):
             let (left, top) = try cropOrigin(
                 width, height, padding, [image.channels, image.height, image.width], name, using: &generator)
@@ -305,14 +356,6 @@ extension TransformStep {
         }
     }
 
-    /// The size with `size` as its short side, the other cut to a whole number as torchvision does.
-    private func shortSide(_ size: Int, of image: DecodedImage, name: String) throws -> (Int, Int) {
-        let long = size * max(image.width, image.height) / min(image.width, image.height)
-        let (width, height) = image.width <= image.height ? (size, long) : (long, size)
-        try ImageDecoder.checkSize(width: width, height: height, name: name)
-        return (width, height)
-    }
-
     private func cropOrigin<G: RandomNumberGenerator>(
         _ width: Int, _ height: Int, _ padding: Int, _ shape: [Int], _ name: String, using generator: inout G
     ) throws -> (left: Int, top: Int) {
@@ -327,7 +370,7 @@ extension TransformStep {
 }
 
 /// torchvision's `int(round(x / 2))`: halves go to the even number.
-private func centered(_ spare: Int) -> Int { Int((Double(spare) / 2).rounded(.toNearestOrEven)) }
+func centered(_ spare: Int) -> Int { Int((Double(spare) / 2).rounded(.toNearestOrEven)) }
 
 extension DecodedImage {
     /// The middle of the image; where it is smaller, with a black border (torchvision's `CenterCrop`).

@@ -15,10 +15,12 @@ public struct Batch: Sendable {
     public let indices: [Int]
     /// The messages of broken files that were left out.
     public let skipped: [String]
+    /// What loading it cost the thread that did.
+    public let loading: LoadingSeconds
 
     public init(
         fields: [String: Tensor], count: Int, epoch: Int = 0, step: Int = 0, position: Int = 0,
-        indices: [Int] = [], skipped: [String] = []
+        indices: [Int] = [], skipped: [String] = [], loading: LoadingSeconds = LoadingSeconds()
     ) {
         self.fields = fields
         self.count = count
@@ -27,6 +29,7 @@ public struct Batch: Sendable {
         self.position = position
         self.indices = indices
         self.skipped = skipped
+        self.loading = loading
     }
 
     /// The field `name`, if there is one.
@@ -75,9 +78,15 @@ public struct BatchLoader: Sendable {
 
     /// Sample `index` as the network sees it in `epoch`.
     public func sample(at index: Int, epoch: Int) throws -> FloatImage {
+        var seconds = LoadingSeconds()
+        return try sample(at: index, epoch: epoch, &seconds)
+    }
+
+    private func sample(at index: Int, epoch: Int, _ seconds: inout LoadingSeconds) throws -> FloatImage {
         var generator = PhiloxGenerator(
             key: RandomKey(seed: seed, purpose: .augmentation, epoch: epoch, position: index))
-        return try transform(dataset.image(at: index), name: dataset.name(at: index), using: &generator)
+        let stored = try seconds.measure(\.read) { try dataset.storedImage(at: index) }
+        return try transform(stored, name: dataset.name(at: index), using: &generator, &seconds)
     }
 
     /// The batch that `request` describes.
@@ -86,21 +95,23 @@ public struct BatchLoader: Sendable {
     public func load(_ request: BatchRequest) throws -> Batch {
         var samples: [FloatImage] = []
         var (indices, skipped): ([Int], [String]) = ([], [])
+        var seconds = LoadingSeconds()
         for index in request.indices {
             do {
-                samples.append(try sample(at: index, epoch: request.epoch))
+                samples.append(try sample(at: index, epoch: request.epoch, &seconds))
                 indices.append(index)
             } catch let error as DatasetError where brokenFiles == .skip && error.isBrokenSample {
                 skipped.append(error.description)
             }
         }
+        let images = try seconds.measure(\.normalize) { try stack(samples, indices) }
         return Batch(
             fields: [
-                "images": try stack(samples, indices),
+                "images": images,
                 "labels": Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count]),
             ],
             count: indices.count, epoch: request.epoch, step: request.step, position: request.position,
-            indices: indices, skipped: skipped)
+            indices: indices, skipped: skipped, loading: seconds)
     }
 
     private func stack(_ samples: [FloatImage], _ indices: [Int]) throws -> Tensor {

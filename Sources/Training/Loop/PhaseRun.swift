@@ -32,7 +32,6 @@ final class PhaseRun {
     private var pace = Pace()
     private var lastSave = Date()
     private var lastValidation = Date()
-    private var exchangeSeconds = 0.0
     /// What was wrong with the files that this rank left out in this epoch.
     private var skipped: [String] = []
 
@@ -82,11 +81,16 @@ final class PhaseRun {
         }
         if loop.progress.owesValidation, try finishStep(validates: true) { return .stopped }
         while loop.progress.step < totalSteps {
-            if streams.contains(where: { $0.end == loop.progress.step }) { streams = try openStreams() }
             let begin = DispatchTime.now().uptimeNanoseconds
+            if streams.contains(where: { $0.end == loop.progress.step }) {
+                streams = try waitingForData(openStreams)
+            }
             let figures = try step(streams)
-            pace.add(samples: figures.figures.samples, nanoseconds: DispatchTime.now().uptimeNanoseconds - begin)
-            reportStep(figures, streams)
+            let seconds = Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
+            pace.add(samples: figures.figures.samples, seconds: seconds)
+            if loop.seconds.steps == 0 { loop.environment.report(.firstStepEnded) }
+            loop.seconds.steps += seconds
+            reportStep(figures)
             let validates = isDue(loop.settings.validateEvery, figures.validationIsDue) || isLastStep
             if try finishStep(validates: validates, saves: figures.saveIsDue, stops: figures.asksToStop) {
                 return .stopped
@@ -126,7 +130,7 @@ final class PhaseRun {
         let learning = Set(ready.learning.map(\.path))
         for parameter in loop.network.store.parameters { parameter.isTrainable = learning.contains(parameter.path) }
 
-        let batches = try nextBatches(streams)
+        let batches = try waitingForData { try nextBatches(streams) }
         let pace = phase.streams.first.flatMap { batches[$0.name] }
         let ownCount = Double(pace?.count ?? 0)
         var denominators = try sumOverRanks(
@@ -153,7 +157,7 @@ final class PhaseRun {
             if !isLast { ready.exchange.endPass() }
         }
         try ready.exchange.finishStep()
-        exchangeSeconds += ready.exchange.waitedSeconds
+        loop.seconds.exchange += ready.exchange.waitedSeconds
         let figures = readStatistics(from: ready)
         try requireHealth(figures)
         try update(ready)
@@ -232,6 +236,12 @@ final class PhaseRun {
     private typealias LazyRequests = LazyMapSequence<
         LazyFilterSequence<LazyMapSequence<Range<Int>, BatchRequest?>>, BatchRequest
     >
+
+    private func waitingForData<Result>(_ body: () throws -> Result) rethrows -> Result {
+        let begin = DispatchTime.now().uptimeNanoseconds
+        defer { loop.seconds.data += Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9 }
+        return try body()
+    }
 
     private func nextBatches(_ streams: [OpenStream]) throws -> [String: Batch] {
         var batches: [String: Batch] = [:]
@@ -387,7 +397,7 @@ final class PhaseRun {
         try loop.environment.save(loop.progress, { turns.map(\.optimizer.state) }, isBest)
     }
 
-    private func reportStep(_ figures: StepFigures, _ streams: [OpenStream]) {
+    private func reportStep(_ figures: StepFigures) {
         let progress = loop.progress
         guard isEpochEnd || progress.totalSteps % max(1, loop.settings.logEvery) == 0 else { return }
         let ready = turns[(progress.step - 1) % turns.count]
@@ -405,8 +415,7 @@ final class PhaseRun {
                         * ready.turn.schedule.factor(
                             step: progress.step - 1, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps),
                     imagesPerSecond: rate, secondsLeft: rate > 0 ? samplesLeft / rate : 0,
-                    dataSeconds: streams.reduce(0) { $0 + $1.prefetcher.secondsWaiting },
-                    exchangeSeconds: exchangeSeconds)))
+                    seconds: loop.seconds)))
     }
 }
 
@@ -417,11 +426,11 @@ private struct Pace {
     private var seconds = 0.0
     private var steps = 0
 
-    mutating func add(samples more: Double, nanoseconds: UInt64) {
+    mutating func add(samples more: Double, seconds moreSeconds: Double) {
         steps += 1
         if steps == 2 { (samples, seconds) = (0, 0) }
         samples += more
-        seconds += Double(nanoseconds) * 1e-9
+        seconds += moreSeconds
     }
 
     var samplesPerSecond: Double { seconds > 0 ? samples / seconds : 0 }

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "CKernels_threads.h"
+#include "CKernels_images.h"
 #include "CKernels_layers.h"
 #include "CKernels_optimizers.h"
 
