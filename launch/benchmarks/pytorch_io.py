@@ -4,6 +4,7 @@ Three pipelines that people write: torchvision.transforms on Pillow images (v1),
 (v2) and transforms.v2 on uint8 tensors (v2-tensor). All are timed; images_per_second is that of the fastest. Files are
 taken round and round in a shuffled order, after one warm-up round over at most 64 of them.
 """
+
 import argparse
 import json
 import pathlib
@@ -11,28 +12,17 @@ import random
 import sys
 import time
 
+import pytorch_networks as networks
+
 SUFFIXES = {".jpg", ".jpeg", ".jpe", ".jfif", ".png"}
 MEAN, DEVIATION = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-
-
-def torchvision_modules():
-    """torchvision's compiled operators do not load beside the CPU build of PyTorch; the transforms do not need them."""
-    import importlib.util
-
-    folder = pathlib.Path(importlib.util.find_spec("torchvision").origin).parent
-    registrations = folder / "_meta_registrations.py"
-    if registrations.stat().st_size:
-        registrations.write_text("")
-    from torchvision import transforms
-    from torchvision.transforms import v2
-
-    return transforms, v2
 
 
 def pipelines(size, augment, jitter):
     import torch
 
-    v1, v2 = torchvision_modules()
+    v1 = networks.torchvision().transforms
+    v2 = v1.v2
 
     def geometry(t):
         if not augment:
@@ -69,8 +59,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", required=True, help="a folder; every JPEG and PNG below it counts")
     parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--augment", action="store_true", help="random resized crop and flip, else resize and centre crop")
-    parser.add_argument("--jitter", action="store_true", help="with --augment: colour jitter 0.4, 0.4, 0.4, 0.1 as well")
+    parser.add_argument(
+        "--augment", action="store_true", help="random resized crop and flip, else resize and centre crop"
+    )
+    parser.add_argument(
+        "--jitter", action="store_true", help="with --augment: colour jitter 0.4, 0.4, 0.4, 0.1 as well"
+    )
     parser.add_argument("--seconds", type=float, default=5, help="for each of the three pipelines")
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()

@@ -14,7 +14,7 @@ def torchvision():
     """torchvision without its compiled operators, which do not load beside the CPU build of PyTorch: none is needed."""
     sys.modules.setdefault("torchvision._meta_registrations", types.ModuleType("torchvision._meta_registrations"))
     import torchvision.models
-    import torchvision.transforms
+    import torchvision.transforms.v2
 
     return torchvision
 

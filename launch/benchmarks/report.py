@@ -117,16 +117,12 @@ class Report:
         if not newest:
             return []
         at = newest["machine"]
-        peaks = [
-            line["result"]["matrix_product_gflops_one_thread"]
-            for line in self.records.lines
-            if line.get("side") == "graft" and "matrix_product_gflops_one_thread" in line["result"]
+        used = [
+            record for row in self.rows for side in self.records.by_side(row.key).values() for record in side.values()
         ]
-        kernels = {
-            line["result"]["openblas_kernel"]
-            for line in self.records.lines
-            if line.get("side") == "graft" and "openblas_kernel" in line["result"]
-        }
+        ours = [record["result"] for record in used if "matrix_product_gflops_one_thread" in record["result"]]
+        peaks = [result["matrix_product_gflops_one_thread"] for result in ours]
+        kernels = {result["openblas_kernel"] for result in ours if "openblas_kernel" in result}
         lines = [
             ("machine", f"{at['processor']}, {at['cores']} cores, {at['memory_gib']:.0f} GiB"),
             ("system", f"{at['system']}; {at['libraries']}"),
@@ -136,6 +132,11 @@ class Report:
         if peaks:
             peak = f"{min(peaks):.0f}-{max(peaks):.0f} GFLOP/s, median {statistics.median(peaks):.0f}"
             lines.append(("matrix products, one thread", f"{peak}; OpenBLAS {', '.join(sorted(kernels))}"))
+        if others := {record["build"] for record in used} - {newest["build"]}:
+            rows = [
+                row.key for row in self.rows if any(line["build"] in others for line in self.records.of(row.key)[-1:])
+            ]
+            lines.append(("rows of other builds", f"{', '.join(rows)} ({', '.join(sorted(others))})"))
         return table(["", ""], [list(line) for line in lines])
 
     def training(self):
@@ -406,10 +407,9 @@ class Report:
         """The share of a run of `graft train` on photographs in which it waited for data."""
         [row] = self.part("ranks")
         found = [*self.records.by_side(row.key)["graft-1"].values()]
-        shares = [100 * record["result"]["data_seconds"] / record["result"]["seconds"] for record in found]
-        if not shares:
+        share = median(found, "data_percent")
+        if share is None:
             return []
-        share = statistics.median(shares)
         if share >= 2:
             self.miss("io/waiting", "Waiting for data", f"{share:.1f} % where below 2 % is asked for")
         return [""] * after + [
@@ -494,12 +494,10 @@ def write(records, place, page):
     made = Report(records, place)
     text = page.read_text()
     absent = ["Not measured yet."]
-    for name in SECTIONS:
-        lines = getattr(made, name.replace("-", "_"))() or absent
-        print("\n".join([f"\n## {name}\n", *lines]))
+    sections = {name: getattr(made, name.replace("-", "_"))() or absent for name in SECTIONS}
+    sections["notes"] = made.notes() if records.lines else absent
+    for name, lines in sections.items():
         text = fill(text, name, lines)
-    text = fill(text, "notes", made.notes() if records.lines else absent)
-    print("\n".join(["", *made.notes()]))
     picture = page.with_suffix(".svg")
     if made.bars:
         picture.write_text(plot.svg(made.bars))
@@ -508,6 +506,8 @@ def write(records, place, page):
     else:
         text = fill(text, "plot", absent)
     page.write_text(text)
+    for name, lines in sections.items():
+        print("\n".join([f"\n## {name}\n", *lines]))
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class Place:
     def __init__(self, output, data, graft, python):
         self.output, self.data, self.graft, self.python = (pathlib.Path(path) for path in (output, data, graft, python))
         self.weights = self.output / "source" / "resnet50.safetensors"
+        self.large_photographs = self.output / "photographs"
 
     def photographs(self):
         return self.data / "sign-language-digits"
@@ -178,16 +179,21 @@ def transfer(place):
         yield Row("transfer", f"accuracy/{seed}", f"seed {seed}", sides, rounds=1, needs=[place.photographs()])
 
 
+def large_photographs(place):
+    """The files that `large_photographs` of the folder of records links to, in two folders, which readers take as classes."""
+    return place.data / "flickr8k-mini" / "images"
+
+
 def io(place):
-    photographs = place.data / "flickr8k-mini"
+    photographs = large_photographs(place)
     for name, title, more in [
         ("plain", "resized and cropped", []),
         ("augmented", "random crop and flip", ["--augment"]),
     ]:
-        words = ["--data", str(photographs), "--size", "224", *more]
+        words = ["--data", str(place.large_photographs), "--size", "224", *more]
         sides = {
-            "graft": [str(place.graft), "bench", "io", *words, "--threads", "1", "--json"],
-            "pytorch": place.peer("pytorch_io.py", *words, "--seconds", 2),
+            "graft": [str(place.graft), "bench", "io", *words, "--threads", "1", "--seconds", "4", "--json"],
+            "pytorch": place.peer("pytorch_io.py", *words, "--seconds", 4),
         }
         yield Row("io", name, title, sides, target=2.0, needs=[photographs])
 
