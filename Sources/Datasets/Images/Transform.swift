@@ -416,6 +416,10 @@ package struct CropRectangle: Equatable {
     package var width: Int
     package var height: Int
 
+    package init(left: Int, top: Int, width: Int, height: Int) {
+        (self.left, self.top, self.width, self.height) = (left, top, width, height)
+    }
+
     /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
     package static func random<G: RandomNumberGenerator>(
         in size: (width: Int, height: Int), area: ClosedRange<Double>, aspect: ClosedRange<Double>,
