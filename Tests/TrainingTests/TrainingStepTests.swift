@@ -1,3 +1,4 @@
+import Foundation
 import Layers
 import Models
 import Tensors
@@ -53,7 +54,12 @@ final class TrainingStepTests: XCTestCase {
                     }
                 }
                 for (a, b) in zip(one.store.parameters, other.store.parameters) {
-                    XCTAssertTrue(a.value.scalars == b.value.scalars, "\(name): \(a.path)")
+                    let path = a.path
+                    a.value.withScalars { a in
+                        b.value.withScalars { b in
+                            XCTAssertEqual(memcmp(a.baseAddress, b.baseAddress, 4 * a.count), 0, "\(name): \(path)")
+                        }
+                    }
                 }
             }
         }
