@@ -42,7 +42,8 @@ final class ProgressPrinter {
 
     private func show(_ step: StepReport) {
         let text = String(
-            format: "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
+            format:
+                "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
             step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
             step.imagesPerSecond, step.seconds.dataPercent, Self.duration(step.secondsLeft))
         if isTerminal {

@@ -147,8 +147,9 @@ public struct Transform: Codable, Equatable, Sendable {
         try self(.image(image), name: name, using: &generator)
     }
 
-    /// The stored image decoded, and as the network takes it. A JPEG of which the first step needs a quarter of the
-    /// pixels or fewer is decoded at a half, a quarter or an eighth of its size: see `Resizing.denominator`.
+    /// The stored image decoded, and as the network takes it. Where the first step is a random resized crop that keeps a
+    /// quarter of the pixels or fewer, a JPEG is decoded at a half, a quarter or an eighth of its size: see
+    /// `Resizing.denominator`.
     /// - Throws: `DatasetError` as above, and for what is no image.
     public func callAsFunction<G: RandomNumberGenerator>(
         _ stored: StoredImage, name: String, using generator: inout G
@@ -415,6 +416,10 @@ package struct CropRectangle: Equatable {
     package var top: Int
     package var width: Int
     package var height: Int
+
+    package init(left: Int, top: Int, width: Int, height: Int) {
+        (self.left, self.top, self.width, self.height) = (left, top, width, height)
+    }
 
     /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
     package static func random<G: RandomNumberGenerator>(
