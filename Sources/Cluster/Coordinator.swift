@@ -113,10 +113,25 @@ final class Coordinator {
                 try turn.optimizer.checkGroups(
                     learning: resolved.trainable, frozen: resolved.frozen, headPrefix: network.headPrefix)
             }
+            _ = try trunkPlan(phase, worldSize: worldSize)
             for stream in phase.streams {
                 try Sampler(count: training.count, shuffles: true).validate(batch: stream.batch, worldSize: worldSize)
             }
         }
+    }
+
+    /// How a phase will compute its frozen stages, as far as that can be told before the run.
+    func trunkPlan(_ phase: Phase, worldSize: Int) throws -> TrunkPlan {
+        var settings = recipe.trunkSettings
+        settings.ranksShareFiles = recipe.data.sharding == .shared || worldSize == 1
+        let before = plan.phases.prefix { $0.name != phase.name }
+        let loader = BatchLoader(
+            dataset: training, transform: recipe.data.trainingTransform(preprocessing),
+            brokenFiles: recipe.data.brokenFiles)
+        return try TrunkPlan(
+            phase, network: network, settings: settings, data: ["train": loader],
+            validation: validation.map { BatchLoader(dataset: $0, transform: .evaluation(preprocessing)) },
+            firstEpoch: before.reduce(0) { $0 + $1.epochs(samples: training.count) })
     }
 
     // MARK: The run directory

@@ -16,6 +16,7 @@ public struct RunOverview: Encodable, Sendable {
         /// An estimate of one rank's memory at its peak, from the sizes of parameters, optimizer state,
         /// exchange memory and the activations that a training step keeps.
         public var memoryBytesPerRank: Int
+        public var trunk: TrunkPlan
     }
 
     public var name: String
@@ -68,15 +69,14 @@ public struct RunOverview: Encodable, Sendable {
             state += count * turn.optimizer.stateBuffers
         }
         let size = coordinator.preprocessing.inputSize
-        let activations = try coordinator.network.shapes(
-            for: [perPart, coordinator.network.architecture.inputChannels, size, size]
-        ).outputCount
+        let activations = try coordinator.network.keptValues(
+            for: [perPart, coordinator.network.architecture.inputChannels, size, size], recomputes: phase.recomputes)
         // Parameters twice: their own layout and the one a convolution wants.
         let values = 2 * store.parameterCount + state + exchanged + activations
         return PhaseOverview(
             name: phase.name, trainableParameters: trainable, bytesPerAllReduce: 4 * exchanged,
             steps: phase.totalSteps(samples: coordinator.training.count), batch: batch,
-            memoryBytesPerRank: 4 * values)
+            memoryBytesPerRank: 4 * values, trunk: try coordinator.trunkPlan(phase, worldSize: worldSize))
     }
 }
 
@@ -96,11 +96,15 @@ public struct RunSummary: Encodable, Sendable {
     public var dataSeconds: Double
     public var dataPercent: Double
     public var exchangeSeconds: Double
+    /// Rank 0's time for computing parts of forward passes again, in all phases that do.
+    public var recomputeSeconds: Double
     public var steps: Int
     /// False where a signal stopped the run.
     public var finished: Bool
     public var last: MetricsSummary?
     public var best: MetricsSummary?
+    /// One entry per phase with frozen stages.
+    public var trunks: [TrunkReport]
 }
 
 extension Coordinator {
@@ -119,6 +123,8 @@ extension Coordinator {
                     dataPercent: step.seconds.dataPercent))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
+        case .trunk(let report): directory?.append(TrunkLine(trunk: report))
+        case .trunkFinished(let report): directory?.append(TrunkLine(event: "trunk-finished", trunk: report))
         case .filesSkipped(let source, let messages):
             directory?.append(SkippedLine(source: source, count: messages.count, messages: messages))
         }
@@ -146,6 +152,11 @@ extension Coordinator {
         let epoch: Int
         let step: Int
         let loss, meanLoss, accuracy, learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
+    }
+
+    private struct TrunkLine: Encodable {
+        var event = "trunk"
+        let trunk: TrunkReport
     }
 
     private struct SkippedLine: Encodable {

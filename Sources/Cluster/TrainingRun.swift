@@ -34,6 +34,7 @@ public final class TrainingRun {
     private var coordinator: Coordinator?
     private var lastStep: StepReport?
     private var secondsToFirstStep: Double?
+    private var trunks: [TrunkReport] = []
 
     public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
         self.options = options
@@ -222,6 +223,8 @@ public final class TrainingRun {
         settings.logEvery = recipe.run.logEvery
         settings.prefetch = recipe.data.prefetch
         settings.dataThreads = max(1, Threads.count)
+        settings.trunk = recipe.trunkSettings
+        settings.trunk.ranksShareFiles = recipe.data.sharding == .shared || collectives.worldSize == 1
         let batch = recipe.phases.map(\.batch).max() ?? 32
         settings.validationBatch = max(1, min(64, (batch + collectives.worldSize - 1) / collectives.worldSize))
         return settings
@@ -249,10 +252,16 @@ public final class TrainingRun {
     }
 
     private func note(_ event: TrainingEvent) {
-        if case .step(let step) = event { lastStep = step }
-        if case .firstStepEnded = event, let age = ProcessAge.seconds {
-            secondsToFirstStep = age
-            coordinator?.log(secondsToFirstStep: age)
+        switch event {
+        case .step(let step): lastStep = step
+        case .trunk(let report): trunks.append(report)
+        case .trunkFinished(let report): trunks[trunks.count - 1] = report
+        case .firstStepEnded:
+            if let age = ProcessAge.seconds {
+                secondsToFirstStep = age
+                coordinator?.log(secondsToFirstStep: age)
+            }
+        case .phaseBegan, .epochEnded, .filesSkipped: break
         }
         coordinator?.log(event)
         report(.training(event))
@@ -267,8 +276,10 @@ public final class TrainingRun {
                     imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
                     secondsToFirstStep: secondsToFirstStep, trainingSeconds: loop.seconds.steps,
                     dataSeconds: loop.seconds.data, dataPercent: loop.seconds.dataPercent,
-                    exchangeSeconds: loop.seconds.exchange, steps: loop.progress.totalSteps,
-                    finished: outcome == .finished, last: loop.progress.last, best: loop.progress.best)
+                    exchangeSeconds: loop.seconds.exchange, recomputeSeconds: Recomputation.seconds,
+                    steps: loop.progress.totalSteps,
+                    finished: outcome == .finished, last: loop.progress.last, best: loop.progress.best,
+                    trunks: trunks)
                 try coordinator.finish(summary, outcome == .finished)
                 report(.ended(summary))
             } catch {

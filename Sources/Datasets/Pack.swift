@@ -116,14 +116,12 @@ private func packed(
     let name = dataset.name(at: index)
     var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
     var seconds = LoadingSeconds()
-    let changed: DecodedImage
-    switch try dataset.storedImage(at: index) {
-    case .encoded(let bytes):
-        changed = try transform.changed(encoded: bytes, name: name, using: &unused, &seconds)
-    case .image(.pixels(let image)):
-        changed = try transform.changed(image, name: name, using: &unused)
-    case .image(.values):
+    let stored = try dataset.storedImage(at: index)
+    if case .image(.values) = stored {
         throw DatasetError.damaged(path: name, reason: "float images cannot be packed as bytes")
+    }
+    guard case .pixels(let changed) = try transform.changed(stored, name: name, using: &unused, &seconds) else {
+        return []  // Only float images come out as floats.
     }
     let size = changed.width * changed.height
     return [UInt8](unsafeUninitializedCapacity: changed.pixels.count) { out, filled in

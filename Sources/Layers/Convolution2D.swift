@@ -94,6 +94,9 @@ public struct Convolution2D: Module {
     }
 
     public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        if let folded = context.folded, !context.isTraining {
+            return try folded.run(self, nil, input, activation: activation)
+        }
         _ = try outputShape(of: input.shape)
         return convolution2D(
             input, weight: weight.value, bias: bias?.value, stride: (window.stride, window.stride),
@@ -107,7 +110,7 @@ public struct Convolution2D: Module {
         return output
     }
 
-    private func outputShape(of input: [Int]) throws -> [Int] {
+    func outputShape(of input: [Int]) throws -> [Int] {
         let channels = weight.shape[1] * groups
         guard input.count == 4, input[1] == channels else {
             throw LayerError.wrongInput(path: path, expected: "N×\(channels)×H×W", actual: input)

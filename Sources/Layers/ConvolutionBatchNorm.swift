@@ -1,7 +1,7 @@
 import Tensors
 
 /// A convolution and the batch norm behind it, with the activation and residual sum that follow:
-/// what an inference compiler folds into one convolution.
+/// one convolution where the context has `folded`.
 ///
 /// Input N×C×H×W, output N×O×H′×W′; a residual has the output's shape and is added before the
 /// activation. The two have scopes of their own because families name them differently
@@ -25,7 +25,11 @@ public struct ConvolutionBatchNorm: Module {
     }
 
     public func callAsFunction(_ input: Tensor, residual: Tensor?, _ context: ForwardContext) throws -> Tensor {
-        try normalization(convolution(input, context), residual: residual, activation: activation, context)
+        if let folded = context.folded, !context.isTraining {
+            return try folded.run(
+                convolution, normalization, input, residual: residual, activation: activation)
+        }
+        return try normalization(convolution(input, context), residual: residual, activation: activation, context)
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {

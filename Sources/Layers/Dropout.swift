@@ -28,4 +28,6 @@ public struct Dropout: Module {
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] { input }
+
+    public var isRandomInTraining: Bool { rate > 0 }
 }

@@ -18,10 +18,10 @@ extension Recipe {
     }
 
     /// What may differ between a run and its resumption: names, logging, saving, output, and how data reaches
-    /// the ranks. Not the number of threads, over which matrix products divide their sums.
+    /// the ranks and where a frozen trunk's outputs lie (a phase under way refuses to go on without them). Not the number of threads, over which matrix products divide their sums.
     public static let harmlessKeys = [
         "name", "run.output", "run.save-every", "run.validate-every", "run.keep", "run.log-every",
-        "data.prefetch", "data.sharding",
+        "data.prefetch", "data.sharding", "trunk.cache", "trunk.max-size",
     ]
 
     /// Key paths of the settings that keep a run of `other` from being resumed with this recipe, each with
@@ -35,6 +35,8 @@ extension Recipe {
 
     private static func isHarmless(_ key: String) -> Bool {
         harmlessKeys.contains { key == $0 || key.hasPrefix($0 + ".") }
+            // Of a phase: costs time and saves memory, to the same bits.
+            || key.hasPrefix("phases[") && key.hasSuffix("].recompute")
     }
 
     /// Every setting under its key path, in the order of the printed recipe.
@@ -54,7 +56,7 @@ extension Recipe {
     var node: RecipeNode {
         RecipeNode([
             "name": RecipeNode(name), "model": model.node, "data": data.node,
-            "phases": RecipeNode(phases.map(\.node)), "run": run.node,
+            "phases": RecipeNode(phases.map(\.node)), "trunk": trunk.node, "run": run.node,
         ])
     }
 }
@@ -63,7 +65,8 @@ extension Recipe.Model {
     var node: RecipeNode {
         RecipeNode([
             "architecture": architecture.map { RecipeNode($0) }, "variant": variant.map { RecipeNode($0) },
-            "width": width.map { RecipeNode($0) }, "weights": RecipeNode(weights ?? "none"),
+            "width": width.map { RecipeNode($0) },
+            "weights": RecipeNode(weights ?? (takesRandomWeights ? "random" : "none")),
             "head": RecipeNode(head.rawValue),
         ])
     }
@@ -136,6 +139,7 @@ extension Recipe.Phase {
         node["schedule"] = schedule.node
         node["clip-norm"] = clipNorm.map { RecipeNode($0) }
         node["accumulate"] = RecipeNode(accumulate)
+        node["recompute"] = RecipeNode(recomputes)
         node["label-smoothing"] = RecipeNode(labelSmoothing)
         node["batch-norm"] = RecipeNode(batchNorm.rawValue)
         return node

@@ -29,7 +29,7 @@ extension Recipe {
         var root = try RecipeNode(yaml: yaml, file: file)
         if root.isNull { root.content = .mapping([]) }
         for option in overrides { try root.apply(override: option) }
-        let document = try Section(root, path: "", keys: ["name", "model", "data", "train", "phases", "run"])
+        let document = try Section(root, path: "", keys: ["name", "model", "data", "train", "phases", "trunk", "run"])
 
         let stem = URL(fileURLWithPath: file).deletingPathExtension().lastPathComponent
         name = try document.text("name") ?? stem
@@ -47,7 +47,11 @@ extension Recipe {
         }
         self.model = try Model(model)
         self.data = try Data(data)
-        phases = try Self.phases(of: root, document, hasWeights: self.model.weights != nil)
+        phases = try Self.phases(of: root, document, hasWeights: self.model.hasWeights)
+        trunk =
+            try document.section("trunk", keys: Trunk.keys).map {
+                try Trunk($0, augments: self.data.augmentation != Data.Augmentation())
+            } ?? Trunk()
         run = try document.section("run", keys: Run.keys).map(Run.init) ?? Run()
         purpose = Self.openingComment(of: yaml)
     }
@@ -95,13 +99,18 @@ extension Recipe {
 extension Recipe.Model {
     static let keys = ["architecture", "variant", "width", "weights", "head"]
 
+    /// Whether there is something to transfer.
+    var hasWeights: Bool { weights != nil || takesRandomWeights }
+
     init(_ section: Section) throws {
-        let weights = try section.text("weights").flatMap { $0 == "none" ? nil : $0 }
+        let given = try section.text("weights")
+        let weights = given.flatMap { ["none", "random"].contains($0) ? nil : $0 }
         let head = try section.choice("head", of: Head.self)
         self.init(
             architecture: try section.text("architecture"), variant: try section.text("variant"),
             width: try section.number("width", "give a number above 0, such as 0.25") { $0 > 0 },
             weights: weights, head: head)
+        takesRandomWeights = given == "random"
         if width != nil, architecture == nil {
             throw section.conflict(
                 "width", "without model.architecture the weights say what they are",

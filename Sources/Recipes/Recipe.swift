@@ -15,6 +15,7 @@ public struct Recipe: Equatable, Sendable {
     public var data: Data
     /// In order, at least one.
     public var phases: [Phase]
+    public var trunk = Trunk()
     public var run = Run()
 
     public init(name: String, model: Model, data: Data, phases: [Phase], run: Run = Run()) {
@@ -35,6 +36,9 @@ public struct Recipe: Equatable, Sendable {
         public var width: Double?
         /// A weight file; nil starts from random weights.
         public var weights: String?
+        /// Whether random weights are to be taken as if somebody had trained them: to measure, and as the baseline
+        /// that says what trained weights are worth.
+        public var takesRandomWeights = false
         /// What becomes of the classifier. Classes are those of the data.
         public var head: Head
 
@@ -167,6 +171,8 @@ public struct Recipe: Equatable, Sendable {
         public var clipNorm: Double?
         /// Parts a batch is computed in, one after the other.
         public var accumulate = 1
+        /// Whether backward computes parts of the network again, to save memory.
+        public var recomputes = false
         public var labelSmoothing = 0.0
         public var batchNorm = BatchNormStatistics.local
 

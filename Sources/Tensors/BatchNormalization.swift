@@ -9,6 +9,8 @@ public struct BatchMoments {
     public var variance: Tensor
     /// Samples × positions that went in, over all ranks where synchronised.
     public var count: Int
+    /// Mean and variance as they were computed, channels that pad a block included.
+    let exact: (mean: [Double], variance: [Double])
 }
 
 /// Batch normalisation with the batch's own statistics (Ioffe and Szegedy 2015, arXiv:1502.03167), with
@@ -22,6 +24,7 @@ public struct BatchMoments {
 ///   - residual: of x's shape, added before the activation.
 ///   - collectives: takes the statistics over the batches of all ranks (synchronised batch norm); every
 ///     rank must then call this, and walk back through it, in the same order.
+///   - moments: what this gave for the same x before; taken from x where nil.
 /// - Returns: the output in x's layout, and the moments for the running statistics.
 /// - Throws: what the collectives throw.
 ///
@@ -29,10 +32,12 @@ public struct BatchMoments {
 /// against PyTorch's `batch_norm`.
 public func batchNormalization(
     _ x: Tensor, scale: Tensor, shift: Tensor, epsilon: Float, residual: Tensor? = nil,
-    activation: Activation = .identity, collectives: Collectives? = nil
+    activation: Activation = .identity, collectives: Collectives? = nil, moments given: BatchMoments? = nil
 ) throws -> (output: Tensor, moments: BatchMoments) {
     let planes = NormalizationPlanes(x, scale, shift)
-    let (mean, variance, count) = try planes.moments(of: planes.source, collectives)
+    let (mean, variance, count) =
+        try given.map { ($0.exact.mean, $0.exact.variance, $0.count) }
+        ?? planes.moments(of: planes.source, collectives)
     let inverse = variance.map { 1 / ($0 + Double(epsilon)).squareRoot() }
     let affine = planes.affine(scale, shift, mean, inverse)
     let output = planes.apply(affine, residual, activation)
@@ -49,12 +54,12 @@ public func batchNormalization(
                 activation, hasResidual: residual != nil)
         }
         return try planes.backward(
-            gradient, output: kept, affine, scale, mean, inverse, activation,
+            &gradient, output: kept, affine, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual),
             batch: (count, collectives))
     }
     let moments = BatchMoments(
-        mean: planes.tensor(mean), variance: planes.tensor(variance), count: count)
+        mean: planes.tensor(mean), variance: planes.tensor(variance), count: count, exact: (mean, variance))
     return (recorded, moments)
 }
 
@@ -92,7 +97,7 @@ public func batchNormalization(
             ] + (residual == nil ? [] : [g])
         }
         return try planes.backward(
-            gradient, output: kept, affine, scale, mean, inverse, activation,
+            &gradient, output: kept, affine, scale, mean, inverse, activation,
             wants: NormalizationPlanes.Wanted(x, scale, shift, residual), batch: nil)
     }
 }
@@ -307,13 +312,16 @@ private struct NormalizationPlanes {
     ///   - batch: how many samples × positions the statistics were taken over, and whose; nil where the statistics were
     ///     given.
     func backward(
-        _ gradient: Tensor, output: Tensor?, _ affine: [Float], _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
-        _ activation: Activation, wants: Wanted, batch: (count: Int, collectives: Collectives?)?
+        _ gradient: inout Tensor, output: Tensor?, _ affine: [Float], _ scale: Tensor, _ mean: [Double],
+        _ inverse: [Double], _ activation: Activation, wants: Wanted, batch: (count: Int, collectives: Collectives?)?
     ) throws -> [Tensor?] {
-        let dy = gradient.converted(toLayoutOf: source)
+        gradient = gradient.converted(toLayoutOf: source)
         let masks = activation != .identity
+        // Written over where nobody else reads it: by the first pass or by the second.
+        let own = wants.residual && !masks ? nil : gradient.takeIfUnique()
+        let dy = gradient
         // The residual's gradient is the masked one; where it has to be made anyway, the second pass reads it.
-        let masked = wants.residual && masks ? uninitializedLikeSource() : nil
+        let masked = wants.residual && masks ? own ?? uninitializedLikeSource() : nil
         var scaleGradient: Tensor?
         var shiftGradient: Tensor?
         var (sum, product) = ([Double](), [Double]())
@@ -343,7 +351,8 @@ private struct NormalizationPlanes {
             }
             inputGradient = self.inputGradient(
                 masked ?? dy, output, affine, scale, mean, inverse, perElement,
-                masked == nil ? activation : .identity)
+                masked == nil ? activation : .identity,
+                into: (masked == nil ? own : nil) ?? uninitializedLikeSource())
         }
         let gradients = [inputGradient, scaleGradient, shiftGradient]
         return wants.hasResidual ? gradients + [wants.residual ? masked ?? gradient : nil] : gradients
@@ -368,10 +377,11 @@ private struct NormalizationPlanes {
         }
     }
 
+    /// Writes to `result`, which may be `g`,
     /// dx = scale · inverse · (g - Σg/n - x̂ · Σ(g·x̂)/n), one multiply-add per term and channel.
     private func inputGradient(
         _ g: Tensor, _ output: Tensor?, _ affine: [Float], _ scale: Tensor, _ mean: [Double], _ inverse: [Double],
-        _ perElement: (sum: [Double], product: [Double])?, _ activation: Activation
+        _ perElement: (sum: [Double], product: [Double])?, _ activation: Activation, into result: Tensor
     ) -> Tensor {
         let gamma = scale.scalars
         let a = padded { Double(gamma[$0]) * inverse[$0] }
@@ -384,7 +394,6 @@ private struct NormalizationPlanes {
             guard let perElement else { return 0 }
             return -Double(gamma[c]) * inverse[c] * perElement.sum[c] - ofX(c) * mean[c]
         }
-        let result = uninitializedLikeSource()
         withFirst(affine + a + b + d) { first in
             nonisolated(unsafe) let first = first
             forEachPlane("batch norm input gradient", arrays: output == nil ? 3 : 4) { plane, block in

@@ -53,7 +53,7 @@ public func convolution2D(
     let kept = activation == .identity ? nil : output
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
     return output.recorded("convolution", from: inputs, squaredInputs: 1..<3) { gradient in
-        let gradient = kept.map { activationGradient(gradient, output: $0, activation) } ?? gradient
+        if let kept { gradient = activationGradient(&gradient, output: kept, activation) }
         let inputGradient =
             input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
         var weightGradient: Tensor?
@@ -235,8 +235,9 @@ private final class ConvolutionPlan {
         weightRows = .rowMajor(geometry.weightDimensions)
         let biasLayout = OpaqueLayout.rowMajor([geometry.weight[0]])
         self.biasLayout = biasLayout
-        let primitive = Self.primitive("convolution", geometry, activation: activation) { algorithm, operation in
-            Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+        let attributes = PrimitiveAttributes(activation: activation)
+        let primitive = geometry.primitive("convolution", attributes: attributes) { algorithm, operation in
+            geometry.withDescriptors { source, weight, output, strides, dilates, before, after in
                 withUnsafePointer(to: biasLayout.descriptor) { bias in
                     dnnl_dilated_convolution_forward_desc_init(
                         &operation, dnnl_forward_training, algorithm, source, weight, usesBias ? bias : nil, output,
@@ -255,7 +256,7 @@ private final class ConvolutionPlan {
         let learns = weight.requiresGradient && Tape.isRecording
         var arguments = [
             (DNNL_ARG_SRC, sourceLayout, OneDNN.storage(of: input, in: sourceLayout)),
-            (DNNL_ARG_WEIGHTS, weightLayout, storage(ofWeight: weight, in: weightLayout, keep: !learns)),
+            (DNNL_ARG_WEIGHTS, weightLayout, weight.storage(ofWeightIn: weightLayout, from: weightRows, keep: !learns)),
             (DNNL_ARG_DST, outputLayout, output),
         ]
         if let bias { arguments.append((DNNL_ARG_BIAS, biasLayout, bias.rowMajor.storage)) }
@@ -270,7 +271,7 @@ private final class ConvolutionPlan {
             (DNNL_ARG_DIFF_DST, plan.gradientLayout, OneDNN.storage(of: gradient, in: plan.gradientLayout)),
             (
                 DNNL_ARG_WEIGHTS, plan.weightLayout,
-                storage(ofWeight: weight, in: plan.weightLayout, keep: !weight.requiresGradient)
+                weight.storage(ofWeightIn: plan.weightLayout, from: weightRows, keep: !weight.requiresGradient)
             ),
             (DNNL_ARG_DIFF_SRC, plan.inputLayout, target),
         ])
@@ -297,17 +298,6 @@ private final class ConvolutionPlan {
         return (rows, bias)
     }
 
-    /// The weight in a layout of oneDNN's choice. The copy is kept where the values will stay and the next
-    /// batch wants the same: it is dropped as soon as the weight changes.
-    private func storage(ofWeight weight: Tensor, in layout: OpaqueLayout, keep: Bool) -> Storage {
-        guard !layout.isSame(as: weightRows) else { return weight.rowMajor.storage }
-        if let kept = weight.storage.reordered.first(where: { $0.layout.isSame(as: layout) }) { return kept.storage }
-        let storage = Storage(byteCount: layout.byteCount)
-        OneDNN.reorder(weight.rowMajor.storage, weightRows, to: storage, layout)
-        if keep { weight.storage.reordered.append((layout, storage)) }
-        return storage
-    }
-
     // MARK: Backward primitives
 
     private struct BackwardPrimitive {
@@ -316,9 +306,9 @@ private final class ConvolutionPlan {
     }
 
     private lazy var inputGradientPrimitive: BackwardPrimitive = {
-        let primitive = Self.primitive("convolution input gradient", geometry, hint: forwardPrimitive) {
+        let primitive = geometry.primitive("convolution input gradient", hint: forwardPrimitive) {
             algorithm, operation in
-            Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+            geometry.withDescriptors { source, weight, output, strides, dilates, before, after in
                 dnnl_dilated_convolution_backward_data_desc_init(
                     &operation, algorithm, source, weight, output, strides, dilates, before, after)
             }
@@ -330,9 +320,9 @@ private final class ConvolutionPlan {
     }()
 
     private lazy var weightGradientPrimitive: BackwardPrimitive = {
-        let primitive = Self.primitive("convolution weight gradient", geometry, hint: forwardPrimitive) {
+        let primitive = geometry.primitive("convolution weight gradient", hint: forwardPrimitive) {
             algorithm, operation in
-            Self.withDescriptors(geometry) { source, weight, output, strides, dilates, before, after in
+            geometry.withDescriptors { source, weight, output, strides, dilates, before, after in
                 withUnsafePointer(to: biasLayout.descriptor) { bias in
                     dnnl_dilated_convolution_backward_weights_desc_init(
                         &operation, algorithm, source, weight, usesBias ? bias : nil, output, strides, dilates, before,
@@ -345,45 +335,61 @@ private final class ConvolutionPlan {
             weightLayout: primitive.layout(of: DNNL_ARG_DIFF_WEIGHTS),
             gradientLayout: primitive.layout(of: DNNL_ARG_DIFF_DST))
     }()
+}
 
+extension ConvolutionGeometry {
     /// Compiles what `describe` asks for, with Winograd's algorithm where that suits and exists.
-    private static func primitive(
-        _ name: StaticString, _ geometry: ConvolutionGeometry, hint: Primitive? = nil,
-        activation: Activation = .identity,
+    func primitive(
+        _ name: StaticString, hint: Primitive? = nil, attributes: PrimitiveAttributes? = nil,
         _ describe: (dnnl_alg_kind_t, inout dnnl_convolution_desc_t) -> dnnl_status_t
     ) -> Primitive {
         let algorithms =
-            geometry.suitsWinograd
+            suitsWinograd
             ? [dnnl_convolution_winograd, dnnl_convolution_direct]
             : [dnnl_convolution_direct]
         for algorithm in algorithms {
             var operation = dnnl_convolution_desc_t()
             OneDNN.check(describe(algorithm, &operation), name)
             let primitive = Primitive(
-                operation: &operation, hint: hint, activation: activation, name: name,
-                operations: 2 * geometry.multiplications)
+                operation: &operation, hint: hint, attributes: attributes, name: name,
+                operations: 2 * multiplications)
             if let primitive { return primitive }
         }
-        preconditionFailure("oneDNN has no \(name) for \(geometry)")
+        preconditionFailure("oneDNN has no \(name) for \(self)")
     }
 
-    private typealias Descriptor = UnsafePointer<dnnl_memory_desc_t>
-    private typealias Dimensions = UnsafePointer<Int64>
+    typealias Descriptor = UnsafePointer<dnnl_memory_desc_t>
+    typealias Dimensions = UnsafePointer<Int64>
 
-    /// Calls `body` with descriptors that leave all layouts to oneDNN, strides, dilations and padding.
-    private static func withDescriptors(
-        _ geometry: ConvolutionGeometry,
+    /// Calls `body` with the given descriptors, by default ones that leave layouts to oneDNN; strides, dilations and
+    /// padding.
+    func withDescriptors(
+        source: dnnl_memory_desc_t? = nil, weight: dnnl_memory_desc_t? = nil, output: dnnl_memory_desc_t? = nil,
         _ body: (Descriptor, Descriptor, Descriptor, Dimensions, Dimensions, Dimensions, Dimensions) -> dnnl_status_t
     ) -> dnnl_status_t {
-        var source = OneDNN.anyLayout(geometry.input)
-        var weight = OneDNN.anyLayout(geometry.weightDimensions)
-        var output = OneDNN.anyLayout(geometry.output)
-        let padding = geometry.padding
-        let strides = [Int64(geometry.strideY), Int64(geometry.strideX)]
+        var source = source ?? OneDNN.anyLayout(input)
+        var weight = weight ?? OneDNN.anyLayout(weightDimensions)
+        var output = output ?? OneDNN.anyLayout(self.output)
+        let strides = [Int64(strideY), Int64(strideX)]
         // oneDNN counts the holes between taps: 0 for a plain kernel.
-        let dilates = [Int64(geometry.dilationY - 1), Int64(geometry.dilationX - 1)]
+        let dilates = [Int64(dilationY - 1), Int64(dilationX - 1)]
         return body(
             &source, &weight, &output, strides, dilates, [Int64(padding.top), Int64(padding.left)],
             [Int64(padding.bottom), Int64(padding.right)])
+    }
+}
+
+extension Tensor {
+    /// A convolution's weight in a layout of oneDNN's choice. The copy is kept where the values will stay and the next
+    /// batch wants the same: it is dropped as soon as the weight changes.
+    ///
+    /// - Parameter rows: the weight's row-major layout, with groups where there are some.
+    func storage(ofWeightIn wanted: OpaqueLayout, from rows: OpaqueLayout, keep: Bool) -> Storage {
+        guard !wanted.isSame(as: rows) else { return rowMajor.storage }
+        if let kept = storage.reordered.first(where: { $0.layout.isSame(as: wanted) }) { return kept.storage }
+        let copy = Storage(byteCount: wanted.byteCount)
+        OneDNN.reorder(rowMajor.storage, rows, to: copy, wanted)
+        if keep { storage.reordered.append((wanted, copy)) }
+        return copy
     }
 }

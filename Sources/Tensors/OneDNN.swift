@@ -59,7 +59,7 @@ enum OneDNN {
         return descriptor
     }
 
-    private static func dataType(_ type: ElementType) -> dnnl_data_type_t {
+    static func dataType(_ type: ElementType) -> dnnl_data_type_t {
         switch type {
         case .float32: dnnl_f32
         case .int32: dnnl_s32
@@ -69,25 +69,6 @@ enum OneDNN {
         case .float16: dnnl_f16
         default: preconditionFailure("oneDNN does not compute with \(type)")
         }
-    }
-
-    /// Attributes that let a primitive apply an activation to its result; nil for none. The caller destroys them.
-    static func attributes(appending activation: Activation) -> dnnl_primitive_attr_t? {
-        let (kind, alpha, beta): (dnnl_alg_kind_t, Float, Float)
-        switch activation {
-        case .identity: return nil
-        case .relu: (kind, alpha, beta) = (dnnl_eltwise_relu, 0, 0)
-        case .leakyRelu(let slope): (kind, alpha, beta) = (dnnl_eltwise_relu, slope, 0)
-        case .relu6: (kind, alpha, beta) = (dnnl_eltwise_clip, 0, 6)
-        }
-        var operations: dnnl_post_ops_t?
-        check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
-        defer { dnnl_post_ops_destroy(operations) }
-        check(dnnl_post_ops_append_eltwise(operations, 1, kind, alpha, beta), "dnnl_post_ops_append_eltwise")
-        var attributes: dnnl_primitive_attr_t?
-        check(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
-        check(dnnl_primitive_attr_set_post_ops(attributes, operations), "dnnl_primitive_attr_set_post_ops")
-        return attributes
     }
 
     // MARK: Reordering
@@ -152,12 +133,15 @@ final class Primitive {
     /// What a profile calls it, and the multiplications and additions of one run.
     private let name: StaticString
     private let operations: Int
+    /// Scratch memory that the primitive must be given; nil where it wants none.
+    private let scratchpad: OpaqueLayout?
 
     /// Takes ownership of `description`.
     init(_ description: dnnl_primitive_desc_t, name: StaticString) {
         self.description = description
         self.name = name
         operations = 0
+        scratchpad = nil
         var primitive: dnnl_primitive_t?
         OneDNN.check(dnnl_primitive_create(&primitive, description), "dnnl_primitive_create")
         self.primitive = OneDNN.unwrap(primitive, "dnnl_primitive_create")
@@ -167,19 +151,23 @@ final class Primitive {
     ///
     /// - Parameters:
     ///   - hint: the forward primitive, for a backward one.
-    ///   - activation: applied to what the operation gives, before it is written.
+    ///   - attributes: what is done to the result before it is written.
     init?(
-        operation: UnsafeRawPointer, hint: Primitive? = nil, activation: Activation = .identity, name: StaticString,
-        operations: Int = 0
+        operation: UnsafeRawPointer, hint: Primitive? = nil, attributes: PrimitiveAttributes? = nil,
+        name: StaticString, operations: Int = 0
     ) {
         self.name = name
         self.operations = operations
         var description: dnnl_primitive_desc_t?
-        let attributes = OneDNN.attributes(appending: activation)
-        defer { if let attributes { dnnl_primitive_attr_destroy(attributes) } }
-        let status = dnnl_primitive_desc_create(&description, operation, attributes, OneDNN.engine, hint?.description)
+        let attributes = attributes ?? PrimitiveAttributes()
+        let status = dnnl_primitive_desc_create(
+            &description, operation, attributes.handle, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
         self.description = description
+        let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0).map {
+            OpaqueLayout($0.pointee)
+        }
+        scratchpad = scratch.flatMap { $0.byteCount > 0 ? $0 : nil }
         var primitive: dnnl_primitive_t?
         OneDNN.check(dnnl_primitive_create(&primitive, description), "dnnl_primitive_create")
         self.primitive = OneDNN.unwrap(primitive, "dnnl_primitive_create")
@@ -208,15 +196,17 @@ final class Primitive {
 
     /// Runs the primitive on storages that lie in the given layouts.
     func execute(_ arguments: [(index: Int32, layout: OpaqueLayout, storage: Storage)]) {
-        let memories = arguments.map { argument in
+        let scratch = scratchpad.map { (DNNL_ARG_SCRATCHPAD, $0, Storage(byteCount: $0.byteCount)) }
+        let given = arguments + (scratch.map { [$0] } ?? [])
+        let memories = given.map { argument in
             var memory: dnnl_memory_t?
             OneDNN.check(
-                dnnl_memory_create(&memory, &argument.layout.descriptor, OneDNN.engine, argument.storage.pointer),
+                dnnl_memory_create(&memory, &argument.1.descriptor, OneDNN.engine, argument.2.pointer),
                 "dnnl_memory_create")
             return OneDNN.unwrap(memory, "dnnl_memory_create")
         }
         defer { for memory in memories { dnnl_memory_destroy(memory) } }
-        let list = zip(arguments, memories).map { dnnl_exec_arg_t(arg: $0.index, memory: $1) }
+        let list = zip(given, memories).map { dnnl_exec_arg_t(arg: $0.0, memory: $1) }
         Profile.measure(name, bytes: arguments.reduce(0) { $0 + $1.layout.byteCount }, operations: operations) {
             OneDNN.check(
                 dnnl_primitive_execute(primitive, OneDNN.stream, Int32(list.count), list), "dnnl_primitive_execute")

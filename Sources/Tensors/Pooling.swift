@@ -40,7 +40,7 @@ private func pool(_ input: Tensor, _ geometry: PoolingGeometry) -> Tensor {
             [Tensor.zeros(geometry.input)]
         }
     }
-    let plan = PoolingPlan.plan(for: geometry, input)
+    let plan = PoolingPlan.plan(for: geometry, input, learns: input.requiresGradient && Tape.isRecording)
     let (output, workspace) = plan.forward(input)
     return output.recorded("pooling", from: [input]) { gradient in
         [poolGradient(gradient, geometry, plan, workspace)]
@@ -103,18 +103,19 @@ private final class PoolingPlan {
     private struct Key: Hashable {
         let geometry: PoolingGeometry
         let source: LayoutKey
+        let learns: Bool
         let threads: Int
     }
     private static let cache = PrimitiveCache<Key, PoolingPlan>()
 
-    static func plan(for geometry: PoolingGeometry, _ input: Tensor) -> PoolingPlan {
+    /// - Parameter learns: whether a backward will want to know which elements won.
+    static func plan(for geometry: PoolingGeometry, _ input: Tensor, learns: Bool) -> PoolingPlan {
         let source = input.opaqueLayout
-        return cache.value(for: Key(geometry: geometry, source: LayoutKey(source), threads: Threads.count)) {
-            PoolingPlan(geometry, source: source)
-        }
+        let key = Key(geometry: geometry, source: LayoutKey(source), learns: learns, threads: Threads.count)
+        return cache.value(for: key) { PoolingPlan(geometry, source: source, learns: learns) }
     }
 
-    private init(_ geometry: PoolingGeometry, source: OpaqueLayout) {
+    private init(_ geometry: PoolingGeometry, source: OpaqueLayout, learns: Bool) {
         self.geometry = geometry
         sourceLayout = source
         var operation = dnnl_pooling_desc_t()
@@ -122,8 +123,8 @@ private final class PoolingPlan {
         Self.withDimensions(geometry) { strides, window, before, after in
             OneDNN.check(
                 dnnl_pooling_forward_desc_init(
-                    &operation, dnnl_forward_training, geometry.algorithm, &source.descriptor, &output, strides,
-                    window, before, after),
+                    &operation, learns ? dnnl_forward_training : dnnl_forward_inference, geometry.algorithm,
+                    &source.descriptor, &output, strides, window, before, after),
                 "dnnl_pooling_forward_desc_init")
         }
         guard let primitive = Primitive(operation: &operation, name: "pooling") else {
@@ -131,7 +132,7 @@ private final class PoolingPlan {
         }
         forwardPrimitive = primitive
         outputLayout = primitive.layout(of: DNNL_ARG_DST)
-        workspaceLayout = geometry.kind == .maximum ? primitive.layout(of: DNNL_ARG_WORKSPACE) : nil
+        workspaceLayout = learns && geometry.kind == .maximum ? primitive.layout(of: DNNL_ARG_WORKSPACE) : nil
     }
 
     func forward(_ input: Tensor) -> (Tensor, workspace: Storage?) {

@@ -31,6 +31,8 @@ final class ProgressPrinter {
         case .training(.firstStepEnded): break
         case .training(.step(let step)): json ? () : show(step)
         case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
+        case .training(.trunk(let report)): json ? () : line(TrunkText.began(report))
+        case .training(.trunkFinished(let report)): json ? () : line(TrunkText.finished(report))
         case .training(.filesSkipped(let source, let messages)):
             let shown = messages.prefix(3).joined(separator: "\n  ") + (messages.count > 3 ? "\n  …" : "")
             json ? () : line("\(source): \(messages.count) broken files left out:\n  \(shown)")
@@ -42,7 +44,8 @@ final class ProgressPrinter {
 
     private func show(_ step: StepReport) {
         let text = String(
-            format: "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
+            format:
+                "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
             step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
             step.imagesPerSecond, step.seconds.dataPercent, Self.duration(step.secondsLeft))
         if isTerminal {
@@ -102,6 +105,7 @@ final class ProgressPrinter {
                     + "\(Output.grouped(phase.steps)) steps of \(phase.batch), "
                     + "\(bytes(phase.bytesPerAllReduce)) per all-reduce, "
                     + "about \(bytes(phase.memoryBytesPerRank)) of memory per rank")
+            if let text = TrunkText.planned(phase.trunk) { lines.append("trunk        \(text)") }
         }
         return lines.joined(separator: "\n")
     }

@@ -18,7 +18,8 @@ final class ArgumentTests: CommandTestCase {
 
     func testEveryCommandHasExamples() throws {
         let commands = [
-            ["train"], ["evaluate"], ["predict"], ["convert"], ["inspect"], ["pack"], ["bench", "step"], ["bench", "io"],
+            ["train"], ["evaluate"], ["predict"], ["convert"], ["inspect"], ["pack"], ["bench", "step"],
+            ["bench", "io"],
         ]
         for command in commands {
             // So wide that the parser breaks no line itself.

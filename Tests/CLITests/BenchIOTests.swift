@@ -30,7 +30,9 @@ final class BenchIOTests: CommandTestCase {
 
     func testTimeEndsIt() throws {
         let answer = try object(
-            graft("bench", "io", "--data", try data("sign-language-digits"), "--size", "32", "--seconds", "0.2", "--json"))
+            graft(
+                "bench", "io", "--data", try data("sign-language-digits"), "--size", "32", "--seconds", "0.2", "--json")
+        )
         XCTAssertGreaterThanOrEqual(try XCTUnwrap(answer["seconds"] as? Double), 0.2)
     }
 

@@ -55,17 +55,17 @@ public struct Normalization: Codable, Equatable, Sendable {
         let count = image.width * image.height
         let channels = image.channels
         let values = [Float](unsafeUninitializedCapacity: count * channels) { out, filled in
-            fill(out, from: image)
+            if let out = out.baseAddress { fill(out, from: image) }
             filled = count * channels
         }
         return FloatImage(width: image.width, height: image.height, channels: channels, values: values)
     }
 
     /// Writes the image's C×H×W values. Each is one of 256: a table per channel, then a look-up per sample.
-    func fill(_ out: UnsafeMutableBufferPointer<Float>, from image: DecodedImage) {
+    func fill(_ out: UnsafeMutablePointer<Float>, from image: DecodedImage) {
         let count = image.width * image.height
         let channels = image.channels
-        guard let out = out.baseAddress, count > 0 else { return }
+        guard count > 0 else { return }
         image.pixels.withUnsafeBufferPointer { pixels in
             guard let pixels = pixels.baseAddress else { return }
             for channel in 0..<channels {
@@ -154,22 +154,24 @@ public struct Transform: Codable, Equatable, Sendable {
         _ stored: StoredImage, name: String, using generator: inout G
     ) throws -> FloatImage {
         var seconds = LoadingSeconds()
-        return try self(stored, name: name, using: &generator, &seconds)
+        switch try changed(stored, name: name, using: &generator, &seconds) {
+        case .pixels(let image): return normalization(image)
+        case .values(let image): return image
+        }
     }
 
-    func callAsFunction<G: RandomNumberGenerator>(
+    /// The stored image decoded and after all steps, not yet normalised where it has pixels.
+    func changed<G: RandomNumberGenerator>(
         _ stored: StoredImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
-    ) throws -> FloatImage {
-        let image: DecodedImage
+    ) throws -> SampleImage {
         switch stored {
         case .image(.values(let values)):
-            return try seconds.measure(\.augment) { try changed(values, name: name, using: &generator) }
+            return .values(try seconds.measure(\.augment) { try changed(values, name: name, using: &generator) })
         case .image(.pixels(let pixels)):
-            image = try changed(pixels, name: name, using: &generator, &seconds)
+            return .pixels(try changed(pixels, name: name, using: &generator, &seconds))
         case .encoded(let bytes):
-            image = try changed(encoded: bytes, name: name, using: &generator, &seconds)
+            return .pixels(try changed(encoded: bytes, name: name, using: &generator, &seconds))
         }
-        return seconds.measure(\.normalize) { normalization(image) }
     }
 
     /// The image after all steps, still in 8 bits.
@@ -189,7 +191,7 @@ public struct Transform: Codable, Equatable, Sendable {
     }
 
     /// A JPEG or PNG file after all steps.
-    func changed<G: RandomNumberGenerator>(
+    private func changed<G: RandomNumberGenerator>(
         encoded bytes: [UInt8], name: String, using generator: inout G, _ seconds: inout LoadingSeconds
     ) throws -> DecodedImage {
         guard JPEG.recognizes(bytes) else {
@@ -413,6 +415,10 @@ package struct CropRectangle: Equatable {
     package var top: Int
     package var width: Int
     package var height: Int
+
+    package init(left: Int, top: Int, width: Int, height: Int) {
+        (self.left, self.top, self.width, self.height) = (left, top, width, height)
+    }
 
     /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
     package static func random<G: RandomNumberGenerator>(

@@ -59,9 +59,17 @@ public enum BrokenFilePolicy: String, Codable, Sendable, CaseIterable {
     case skip
 }
 
+/// Where batches of a data set come from.
+public protocol BatchSource: Sendable {
+    var dataset: any ImageDataset { get }
+    /// The batch that `request` describes; called from several threads.
+    /// - Throws: `DatasetError` or `ArchiveError` naming a file.
+    func load(_ request: BatchRequest) throws -> Batch
+}
+
 /// Turns requests into batches: decodes, transforms, stacks. Random steps of the transform draw from a stream
 /// keyed by (seed, augmentation, epoch, sample), so that threads and ranks change nothing.
-public struct BatchLoader: Sendable {
+public struct BatchLoader: BatchSource {
     public let dataset: any ImageDataset
     public let transform: Transform
     public let seed: UInt64
@@ -79,26 +87,30 @@ public struct BatchLoader: Sendable {
     /// Sample `index` as the network sees it in `epoch`.
     public func sample(at index: Int, epoch: Int) throws -> FloatImage {
         var seconds = LoadingSeconds()
-        return try sample(at: index, epoch: epoch, &seconds)
+        switch try changedSample(at: index, epoch: epoch, &seconds) {
+        case .pixels(let image): return transform.normalization(image)
+        case .values(let image): return image
+        }
     }
 
-    private func sample(at index: Int, epoch: Int, _ seconds: inout LoadingSeconds) throws -> FloatImage {
+    /// The sample after all steps of the transform, not yet normalised where it has pixels.
+    private func changedSample(at index: Int, epoch: Int, _ seconds: inout LoadingSeconds) throws -> SampleImage {
         var generator = PhiloxGenerator(
             key: RandomKey(seed: seed, purpose: .augmentation, epoch: epoch, position: index))
         let stored = try seconds.measure(\.read) { try dataset.storedImage(at: index) }
-        return try transform(stored, name: dataset.name(at: index), using: &generator, &seconds)
+        return try transform.changed(stored, name: dataset.name(at: index), using: &generator, &seconds)
     }
 
     /// The batch that `request` describes.
     /// - Throws: `DatasetError` naming a file that is unreadable, broken (unless those are skipped) or
     ///   of another size than the first.
     public func load(_ request: BatchRequest) throws -> Batch {
-        var samples: [FloatImage] = []
+        var samples: [SampleImage] = []
         var (indices, skipped): ([Int], [String]) = ([], [])
         var seconds = LoadingSeconds()
         for index in request.indices {
             do {
-                samples.append(try sample(at: index, epoch: request.epoch, &seconds))
+                samples.append(try changedSample(at: index, epoch: request.epoch, &seconds))
                 indices.append(index)
             } catch let error as DatasetError where brokenFiles == .skip && error.isBrokenSample {
                 skipped.append(error.description)
@@ -114,24 +126,35 @@ public struct BatchLoader: Sendable {
             indices: indices, skipped: skipped, loading: seconds)
     }
 
-    private func stack(_ samples: [FloatImage], _ indices: [Int]) throws -> Tensor {
+    /// The samples normalised, one after the other: 8-bit pixels become floats where the network reads them.
+    private func stack(_ samples: [SampleImage], _ indices: [Int]) throws -> Tensor {
         guard let first = samples.first else {
             let size = transform.outputSize ?? (0, 0)
             return Tensor([], shape: [0, transform.channels, size.1, size.0])
         }
-        let shape = [first.channels, first.height, first.width]
-        for (sample, index) in zip(samples, indices) {
-            let actual = [sample.channels, sample.height, sample.width]
-            if actual != shape {
-                throw DatasetError.wrongImageSize(path: dataset.name(at: index), expected: shape, actual: actual)
-            }
+        let shape = first.shape
+        for (sample, index) in zip(samples, indices) where sample.shape != shape {
+            throw DatasetError.wrongImageSize(path: dataset.name(at: index), expected: shape, actual: sample.shape)
         }
         return Tensor(shape: [samples.count] + shape) { target in
             guard var to = target.baseAddress else { return }
             for sample in samples {
-                to.update(from: sample.values, count: sample.values.count)
-                to += sample.values.count
+                switch sample {
+                case .pixels(let image): transform.normalization.fill(to, from: image)
+                case .values(let image): to.update(from: image.values, count: image.values.count)
+                }
+                to += shape.reduce(1, *)
             }
+        }
+    }
+}
+
+extension SampleImage {
+    /// Channels, height, width.
+    fileprivate var shape: [Int] {
+        switch self {
+        case .pixels(let image): [image.channels, image.height, image.width]
+        case .values(let image): [image.channels, image.height, image.width]
         }
     }
 }

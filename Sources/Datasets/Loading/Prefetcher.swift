@@ -15,7 +15,7 @@ public final class Prefetcher {
     ///   - threads: how many decode at the same time.
     ///   - depth: how many batches may be ahead; at least `threads` to keep all of them busy.
     public init(
-        _ loader: BatchLoader, requests: some Sequence<BatchRequest>, threads: Int = 1, depth: Int? = nil
+        _ loader: any BatchSource, requests: some Sequence<BatchRequest>, threads: Int = 1, depth: Int? = nil
     ) {
         let threads = max(threads, 1)
         state = PrefetchState(loader: loader, requests: requests, depth: max(depth ?? threads + 1, 1))
@@ -44,7 +44,7 @@ public final class Prefetcher {
 
 /// What the threads share. They hold this, not the prefetcher, so that dropping the prefetcher ends them.
 private final class PrefetchState: @unchecked Sendable {
-    private let loader: BatchLoader
+    private let loader: any BatchSource
     private let depth: Int
     private let condition = NSCondition()
     // All below is guarded by `condition`.
@@ -59,7 +59,7 @@ private final class PrefetchState: @unchecked Sendable {
     private var waited = 0.0
     private var skipped = 0
 
-    init(loader: BatchLoader, requests: some Sequence<BatchRequest>, depth: Int) {
+    init(loader: any BatchSource, requests: some Sequence<BatchRequest>, depth: Int) {
         self.loader = loader
         self.requests = requests.makeIterator()
         self.depth = depth

@@ -36,14 +36,15 @@ public enum CIFARResNet {
                 defer { channels = width }
                 return Block(scope / name / block, inputs: channels, outputs: width, stride: stride)
             }
-            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks)))
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
+        stages.append(.globalAveragePool)
         let classifier = Linear(
             scope / "linear", inputs: channels, outputs: architecture.classes,
             initializer: .kaimingNormal(.fanIn))
         return Network(
             architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "linear")
+            head: classifier, headPrefix: "linear")
     }
 
     private static func block(

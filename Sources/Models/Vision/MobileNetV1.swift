@@ -61,8 +61,8 @@ public enum MobileNetV1 {
             initializer: isKeras ? .glorotUniform : nil, biasInitializer: isKeras ? .zeros : nil)
         let dropout: [any Module] = isKeras ? [Dropout(scope / "dropout", rate: 0.001)] : []
         return Network(
-            architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool()] + dropout + [classifier]), headPrefix: headPrefix)
+            architecture, store: scope.store, stages: stages + [.globalAveragePool],
+            head: Sequential(dropout + [classifier]), headPrefix: headPrefix)
     }
 
     /// A depthwise 3×3 and a pointwise convolution, each with norm and activation.

@@ -70,8 +70,8 @@ public enum MobileNetV2 {
             Stage(name: "features.\(index)", parameterPrefixes: ["features.\(index)"], module: module)
         }
         return Network(
-            architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool()] + dropout + [classifier]), headPrefix: "classifier.1")
+            architecture, store: scope.store, stages: stages + [.globalAveragePool],
+            head: Sequential(dropout + [classifier]), headPrefix: "classifier.1")
     }
 
     private static func block(

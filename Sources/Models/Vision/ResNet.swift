@@ -67,15 +67,16 @@ public enum ResNet {
                 defer { channels = width * style.expansion }
                 return Block(scope / name / block, style, inputs: channels, width: width, stride: stride)
             }
-            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks)))
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
         let isKeras = variant == .keras
+        stages.append(.globalAveragePool)
         let classifier = Linear(
             scope / "fc", inputs: channels, outputs: architecture.classes,
             initializer: isKeras ? .glorotUniform : nil, biasInitializer: isKeras ? .zeros : nil)
         return Network(
             architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "fc")
+            head: classifier, headPrefix: "fc")
     }
 
     /// What all blocks of one network have in common.

@@ -27,12 +27,13 @@ public enum ResNet8 {
             stages.append(Stage(name: name, parameterPrefixes: [name], module: block))
             channels = width
         }
+        stages.append(.globalAveragePool)
         let classifier = Linear(
             scope / "linear", inputs: channels, outputs: architecture.classes,
             initializer: .kaimingNormal(.fanIn), biasInitializer: .zeros)
         return Network(
             architecture, store: scope.store, stages: stages,
-            head: Sequential([GlobalAveragePool(), classifier]), headPrefix: "linear")
+            head: classifier, headPrefix: "linear")
     }
 
     private static func convolution(

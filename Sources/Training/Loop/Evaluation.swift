@@ -11,11 +11,12 @@ import Tensors
 ///   - batch: samples per forward pass of one rank.
 ///   - threads: that decode images.
 ///   - isAskedToStop: whether to give up; asked on every rank between batches.
+///   - forward: what the loader gives to logits N×classes, where that is not the network in evaluation.
 /// - Returns: the sums over all ranks, the same on every rank.
 /// - Throws: what data and network throw, and `TrainingError.notFiniteLoss`, on every rank.
 public func evaluate(
-    _ network: Network, on loader: BatchLoader, batch: Int, collectives: Collectives, threads: Int = 1,
-    isAskedToStop: () -> Bool = { false }
+    _ network: Network, on loader: any BatchSource, batch: Int, collectives: Collectives, threads: Int = 1,
+    isAskedToStop: () -> Bool = { false }, forward: ((Tensor) throws -> Tensor)? = nil
 ) throws -> Evaluation {
     var metrics = ClassificationMetrics(classes: network.architecture.classes)
     var skipped: [String] = []
@@ -37,7 +38,7 @@ public func evaluate(
                 skipped += samples.skipped
                 guard samples.count > 0 else { continue }
                 try requireLabels(samples.labels.indices, classes: metrics.classes)
-                let logits = try network(samples.images, .inference)
+                let logits = try forward.map { try $0(samples.images) } ?? network(samples.images, .inference)
                 let loss = crossEntropy(logits, labels: samples.labels)
                 try logits.withScalars {
                     try metrics.add(logits: $0, labels: samples.labels.indices, lossSum: Double(loss.scalar))

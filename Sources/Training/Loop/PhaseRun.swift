@@ -16,6 +16,13 @@ final class PhaseRun {
         let statistics: [Layers.Buffer]
         let optimizer: Optimizer
         let exchange: any GradientExchange
+        /// The exchange, where it takes the optimizer's steps itself.
+        var immediate: ImmediateUpdate? { exchange as? ImmediateUpdate }
+        /// What a rank gives to the all-reduce in every step.
+        var bytesPerExchange: Int {
+            let gradients = immediate == nil ? exchange.allGradients.count : learning.reduce(0) { $0 + $1.count }
+            return 4 * (gradients + exchange.statistics.count)
+        }
     }
 
     /// Slots that travel with the statistics in every exchange, each averaged over ranks.
@@ -27,6 +34,7 @@ final class PhaseRun {
     private let phase: Phase
     private unowned let loop: TrainingLoop
     private let turns: [ReadyTurn]
+    private let trunk: PhaseTrunk
     private let stepsPerEpoch: Int
     private let totalSteps: Int
     private var pace = Pace()
@@ -45,6 +53,7 @@ final class PhaseRun {
         stepsPerEpoch = phase.stepsPerEpoch(samples: samples)
         totalSteps = phase.totalSteps(samples: samples)
         turns = try phase.turns.map { try Self.prepare($0, phase, loop) }
+        trunk = try PhaseTrunk(phase, of: loop)
     }
 
     /// Epochs of this phase, the last one perhaps in part.
@@ -54,9 +63,13 @@ final class PhaseRun {
         try turn.trainable.apply(to: loop.network)
         let (learning, statistics, numbers) = try turn.exchanged(in: loop.network, phase)
         let optimizer = try Optimizer(turn.optimizer, network: loop.network)
+        let gathers = loop.collectives.worldSize > 1 || turn.clipNorm != nil || turn.accumulate > 1
         return ReadyTurn(
             turn: turn, objective: turn.objective.objective(), learning: learning, statistics: statistics,
-            optimizer: optimizer, exchange: loop.environment.makeExchange(learning, numbers))
+            optimizer: optimizer,
+            exchange: gathers
+                ? loop.environment.makeExchange(learning, numbers)
+                : ImmediateUpdate(optimizer, learning: learning, statisticsCount: numbers))
     }
 
     func restore(_ states: [OptimizerState]) throws {
@@ -70,15 +83,21 @@ final class PhaseRun {
     // MARK: The steps
 
     func run() throws -> TrainingLoop.Outcome {
-        var streams = try openStreams()
-        defer { for stream in streams { stream.prefetcher.cancel() } }
         if let first = turns.first {
             loop.environment.report(
                 .phaseBegan(
                     phase, learning: first.learning.reduce(0) { $0 + $1.count },
                     parameters: loop.network.store.parameterCount,
-                    bytesPerExchange: first.exchange.allGradients.count * 4 + first.exchange.statistics.count * 4))
+                    bytesPerExchange: first.bytesPerExchange))
         }
+        guard try trunk.prepare() else {
+            try save(false)
+            return .stopped
+        }
+        let begin = loop.progress.step
+        defer { trunk.finish(epochs: (loop.progress.step - begin) / max(1, stepsPerEpoch)) }
+        var streams = try openStreams()
+        defer { for stream in streams { stream.prefetcher.cancel() } }
         if loop.progress.owesValidation, try finishStep(validates: true) { return .stopped }
         while loop.progress.step < totalSteps {
             let begin = DispatchTime.now().uptimeNanoseconds
@@ -140,16 +159,17 @@ final class PhaseRun {
         let share = count > 0 ? ownCount / count : 1 / Double(loop.collectives.worldSize)
         var context = ForwardContext(
             isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
-            collectives: loop.collectives, batchNorm: phase.batchNorm)
+            collectives: loop.collectives, batchNorm: phase.batchNorm, recomputes: phase.recomputes)
 
         let parts = Self.split(batches, into: ready.turn.accumulate)
         let skipped = batches.values.flatMap(\.skipped)
         self.skipped += skipped
         var local = TrainingFigures(skipped: Double(skipped.count))
+        ready.immediate?.learningRate = learningRate(of: ready.turn, step: progress.step)
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
             context.position = phase.streams.first.flatMap { part[$0.name]?.position } ?? 0
-            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try loop.network($0, context) }
+            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try trunk($0, context) }
             local.add(TrainingFigures(value))
             let isLast = index == parts.count - 1
             if isLast { writeStatistics(local, share: share, to: ready) }
@@ -165,9 +185,14 @@ final class PhaseRun {
         return figures
     }
 
+    private func learningRate(of turn: Turn, step: Int) -> Double {
+        turn.optimizer.learningRate
+            * turn.schedule.factor(step: step, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps)
+    }
+
     private func update(_ ready: ReadyTurn) throws {
-        let factor = ready.turn.schedule.factor(
-            step: loop.progress.step, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps)
+        guard ready.immediate == nil else { return }
+        let learningRate = learningRate(of: ready.turn, step: loop.progress.step)
         var scale = 1.0
         if let maximum = ready.turn.clipNorm {
             let norm = GradientClipping.globalNorm(of: [UnsafeBufferPointer(ready.exchange.allGradients)])
@@ -183,7 +208,7 @@ final class PhaseRun {
             guard let gradient = ready.exchange.gradient(of: parameter.id) else { continue }
             ready.optimizer.update(
                 parameter, gradient: UnsafeBufferPointer(gradient),
-                learningRate: ready.turn.optimizer.learningRate * factor, gradientScale: scale)
+                learningRate: learningRate, gradientScale: scale)
         }
     }
 
@@ -228,8 +253,8 @@ final class PhaseRun {
             return OpenStream(
                 name: stream.name, end: end,
                 prefetcher: Prefetcher(
-                    loader, requests: requests(loop.collectives.rank), threads: loop.settings.dataThreads,
-                    depth: loop.settings.prefetch))
+                    trunk.source(loader, of: stream.dataset), requests: requests(loop.collectives.rank),
+                    threads: loop.settings.dataThreads, depth: loop.settings.prefetch))
         }
     }
 
@@ -354,8 +379,10 @@ final class PhaseRun {
     /// - Returns: nil where a signal asks to stop before all samples were seen.
     private func validate(on loader: BatchLoader) throws -> (summary: MetricsSummary, isBest: Bool)? {
         let evaluation = try evaluate(
-            loop.network, on: loader, batch: loop.settings.validationBatch, collectives: loop.collectives,
-            threads: loop.settings.dataThreads, isAskedToStop: loop.environment.isAskedToStop)
+            loop.network, on: trunk.validationSource(loader), batch: loop.settings.validationBatch,
+            collectives: loop.collectives, threads: loop.settings.dataThreads,
+            isAskedToStop: loop.environment.isAskedToStop
+        ) { [self] in try trunk($0, .inference) }
         guard !evaluation.isStopped else { return nil }
         reportSkipped(evaluation.skipped, of: loader)
         let summary = evaluation.metrics.summary
@@ -411,9 +438,7 @@ final class PhaseRun {
                     step: stepInEpoch, stepsPerEpoch: stepsPerEpoch, totalSteps: progress.totalSteps,
                     loss: progress.epochFigures.loss, accuracy: progress.epochFigures.accuracy,
                     stepLoss: figures.figures.loss,
-                    learningRate: ready.turn.optimizer.learningRate
-                        * ready.turn.schedule.factor(
-                            step: progress.step - 1, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps),
+                    learningRate: learningRate(of: ready.turn, step: progress.step - 1),
                     imagesPerSecond: rate, secondsLeft: rate > 0 ? samplesLeft / rate : 0,
                     seconds: loop.seconds)))
     }

@@ -15,6 +15,8 @@ public struct RunProgress: Codable, Equatable, Sendable {
     public var epochFigures = TrainingFigures()
     /// A signal stopped the run in the middle of a validation: what is left to do at this step begins with it.
     public var owesValidation = false
+    /// How the frozen stages of the phase under way are computed.
+    public var trunk: TrunkPlan.Record?
     /// The best validation so far and the step it was made at.
     public var best: MetricsSummary?
     public var bestStep = 0

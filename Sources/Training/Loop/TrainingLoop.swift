@@ -9,7 +9,8 @@ import Tensors
 ///
 /// One optimizer step, in `PhaseRun.step`:
 ///
-/// 1. take this rank's batch of every stream;
+/// 1. take this rank's batch of every stream: images, or what `PhaseTrunk` has kept of their way through the
+///    frozen stages;
 /// 2. add up the denominators over ranks;
 /// 3. forward and backward; each finished gradient goes to the exchange, which sums it over ranks
 ///    while backward goes on; running statistics and figures travel along;
@@ -29,6 +30,7 @@ public final class TrainingLoop {
         public var dataThreads = 1
         /// Samples per forward pass of one rank in validation.
         public var validationBatch = 32
+        public var trunk = TrunkSettings()
 
         public init() {}
     }
@@ -123,6 +125,9 @@ public enum TrainingEvent {
     case firstStepEnded
     case step(StepReport)
     case epochEnded(EpochRecord)
+    /// The frozen stages are compiled or their outputs there; and what that has saved at the end of the phase.
+    case trunk(TrunkReport)
+    case trunkFinished(TrunkReport)
     /// Broken files that were left out of an epoch or a validation, each with what is wrong.
     case filesSkipped(source: String, messages: [String])
 }

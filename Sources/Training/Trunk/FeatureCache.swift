@@ -1,0 +1,176 @@
+import Crypto
+import Datasets
+import Foundation
+import Glibc
+import Layers
+import Models
+import Tensors
+
+/// The outputs of a frozen trunk for all samples of one data set, in files of some samples each, in a folder named by
+/// a digest of everything that they follow from.
+///
+/// How samples are divided into files depends on the data alone: whatever the number of ranks, a later run finds what
+/// an earlier one has left, and a killed job loses only the files it was at.
+struct FeatureCache: Sendable {
+    /// Part of the data set in one variant of its augmentation.
+    struct Part: Codable, Hashable, Comparable {
+        var variant: Int
+        /// The number of the file in its variant.
+        var number: Int
+
+        static func < (a: Part, b: Part) -> Bool { (a.variant, a.number) < (b.variant, b.number) }
+    }
+
+    let folder: String
+    let key: String
+    /// Samples of the data set.
+    let count: Int
+    /// Of one sample.
+    let shape: [Int]
+    let variants: [Int]
+
+    /// - Parameter parent: holds one folder per key.
+    init(in parent: String, key: String, count: Int, shape: [Int], variants: [Int]) {
+        folder = "\(parent)/\(key.prefix(16))"
+        (self.key, self.count, self.shape, self.variants) = (key, count, shape, variants)
+    }
+
+    /// Small enough that a file fits in memory and that many ranks share the work; large enough that the trunk runs
+    /// well and that there are hundreds of files, not thousands.
+    var samplesPerFile: Int {
+        let bytesPerSample = max(1, 4 * shape.reduce(1, *))
+        let fitting = max(64_000_000, bytesPerSample * count / 256) / bytesPerSample
+        return max(1, min(max(16, (count + 31) / 32), fitting))
+    }
+
+    var parts: [Part] {
+        let files = (count + samplesPerFile - 1) / samplesPerFile
+        return variants.sorted().flatMap { variant in (0..<files).map { Part(variant: variant, number: $0) } }
+    }
+
+    func samples(of part: Part) -> Range<Int> {
+        part.number * samplesPerFile..<min(count, (part.number + 1) * samplesPerFile)
+    }
+
+    func path(of part: Part) -> String { "\(folder)/variant\(part.variant)-\(part.number).features" }
+
+    /// Opens a file of the cache, checked to be what its name says.
+    ///
+    /// - Throws: `ArchiveError` where it is not.
+    func open(_ part: Part) throws -> FeatureFile {
+        let file = try FeatureFile(path(of: part))
+        let (header, samples) = (file.header, samples(of: part))
+        guard header.key == key, header.variant == part.variant, header.samples == samples, header.shape == shape else {
+            throw FeatureFile.damaged(file.path, "it belongs to another cache")
+        }
+        return file
+    }
+
+    /// A digest of everything that the outputs follow from: the values of the frozen stages, the architecture, where
+    /// they are cut, the algorithms, what happens to images, and the data. The data's own fingerprint may know names
+    /// and sizes only, so a few samples enter as the network sees them.
+    static func key(_ network: Network, stages: Int, _ loader: BatchLoader) throws -> String {
+        var hash = SHA256()
+        func add(_ text: String) { hash.update(data: Data("\(text.utf8.count) \(text)\n".utf8)) }
+        func add(_ path: String, _ value: Tensor) {
+            add("\(path) \(value.shape)")
+            value.withScalars { hash.update(bufferPointer: UnsafeRawBufferPointer($0)) }
+        }
+        let (architecture, frozen) = (network.architecture, network.stages[..<stages])
+        add("1 \(architecture) \(architecture.inputChannels) \(frozen.map(\.name))")
+        add("exact convolutions \(ConvolutionAlgorithms.areExact)")
+        for parameter in network.store.parameters where frozen.contains(where: { $0.owns(parameter.path) }) {
+            add(parameter.path, parameter.value)
+        }
+        for buffer in network.store.buffers where frozen.contains(where: { $0.owns(buffer.path) }) && !buffer.isCounter
+        {
+            add(buffer.path, buffer.value)
+        }
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        add(String(decoding: try encoder.encode(loader.transform), as: UTF8.self))
+        add("\(loader.brokenFiles.rawValue) \(loader.transform.isRandom ? loader.seed : 0)")
+        add(try loader.dataset.fingerprint())
+        let count = loader.dataset.count
+        for index in Set((0..<8).map { $0 * (count - 1) / 7 }).sorted() {
+            do {
+                try loader.sample(at: index, epoch: 0).values.withUnsafeBytes { hash.update(bufferPointer: $0) }
+            } catch let error as DatasetError where loader.brokenFiles == .skip && error.isBrokenSample {
+                add(error.description)
+            }
+        }
+        return hash.finalize().hexadecimal
+    }
+}
+
+extension FeatureCache {
+    /// Bytes of its files that are there.
+    var bytesThere: Int {
+        parts.reduce(0) { sum, part in
+            var status = stat()
+            return sum + (stat(path(of: part), &status) == 0 ? Int(status.st_size) : 0)
+        }
+    }
+
+    /// Bytes that can be written on the disk that `folder` is on or will be.
+    static func freeBytes(at folder: String) -> Int {
+        var url = URL(fileURLWithPath: folder).standardizedFileURL
+        var status = statvfs()
+        while statvfs(url.path, &status) != 0 {
+            if url.path == "/" { return 0 }
+            url = url.deletingLastPathComponent()
+        }
+        return Int(status.f_bavail) * Int(status.f_frsize)
+    }
+}
+
+/// Batches of a data set whose samples have gone through the frozen trunk: `images` are its outputs.
+struct FeatureSource: BatchSource {
+    let dataset: any ImageDataset
+    let cache: FeatureCache
+    /// How many variants there are in the epochs of the run.
+    let variantCount: Int
+    let files: [FeatureCache.Part: FeatureFile]
+
+    /// - Throws: `ArchiveError` where a file cannot be opened.
+    init(_ dataset: any ImageDataset, _ cache: FeatureCache, variantCount: Int) throws {
+        (self.dataset, self.cache, self.variantCount) = (dataset, cache, variantCount)
+        files = try Dictionary(uniqueKeysWithValues: cache.parts.map { ($0, try cache.open($0)) })
+    }
+
+    func load(_ request: BatchRequest) throws -> Batch {
+        var (rows, indices, skipped): ([FeatureFile], [Int], [String]) = ([], [], [])
+        for index in request.indices {
+            let file = try file(of: index, epoch: request.epoch)
+            if let message = file.header.broken[index] {
+                skipped.append(message)
+            } else {
+                rows.append(file)
+                indices.append(index)
+            }
+        }
+        let length = cache.shape.reduce(1, *)
+        let features = try Tensor(shape: [indices.count] + cache.shape) { values in
+            for (row, index) in indices.enumerated() {
+                try rows[row].read(
+                    index, into: UnsafeMutableBufferPointer(rebasing: values[row * length..<(row + 1) * length]))
+            }
+        }
+        let labels = Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count])
+        return Batch(
+            fields: ["images": features, "labels": labels], count: indices.count, epoch: request.epoch,
+            step: request.step, position: request.position, indices: indices, skipped: skipped)
+    }
+
+    private func file(of index: Int, epoch: Int) throws -> FeatureFile {
+        let part = FeatureCache.Part(variant: epoch % variantCount, number: index / cache.samplesPerFile)
+        guard let file = files[part] else { throw DatasetError.sampleNotHeld(index: index) }
+        return file
+    }
+
+    /// Seconds that one rank takes to compute one sample, as measured when the files were written.
+    var secondsPerSample: Double {
+        let samples = files.values.reduce(0) { $0 + $1.header.samples.count }
+        return files.values.reduce(0) { $0 + $1.header.seconds } / Double(max(1, samples))
+    }
+}
