@@ -67,9 +67,11 @@ def svg(bars):
             body += drawn(bar, x, y)
             y += ROW
         y += 8 if group else 0
+    height = y + 8
     grid = [
-        f'<line class="{"axis" if tick == 1 else "grid"}" x1="{x(tick):.1f}" y1="{TOP - 8}" x2="{x(tick):.1f}" y2="{y}"/>'
+        f'<line class="{kind}" x1="{x(tick):.1f}" y1="{TOP - 8}" x2="{x(tick):.1f}" y2="{y}"/>'
         for tick in ticks
+        for kind in ["axis" if tick == 1 else "grid"]
     ]
     numbers = [f'<text x="{x(tick):.1f}" y="{TOP - 14}" text-anchor="middle">{tick:g}×</text>' for tick in ticks]
     legend = (
@@ -78,10 +80,10 @@ def svg(bars):
     )
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {y + 8}" width="{WIDTH}" height="{y + 8}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}">',
             "<title>Graft against PyTorch</title>",
             f"<style>{STYLE}</style>",
-            f'<rect class="ground" width="{WIDTH}" height="{y + 8}"/>',
+            f'<rect class="ground" width="{WIDTH}" height="{height}"/>',
             *grid,
             *numbers,
             legend,

@@ -1,4 +1,4 @@
-"""The peers' networks, each in its best mode on a CPU: torchvision's in channels-last, transformers' with fused attention."""
+"""The peers' networks, in their best mode on a CPU: channels-last for images, fused attention for text."""
 
 import os
 import sys

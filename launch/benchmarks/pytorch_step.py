@@ -1,7 +1,7 @@
-"""Training or inference steps in PyTorch on the CPU, measured as `graft bench step` measures ours: same work, same options.
+"""Training or inference steps in PyTorch on the CPU: the peer of `graft bench step`, with the same work and options.
 
-Prints one JSON object: items_per_second, step_seconds_min, step_seconds_median, peak_rss_mib (VmHWM of this process), the
-version, and flops_per_item: twice the multiplications of convolutions and matrix products, counted by PyTorch itself.
+Prints one JSON object: items_per_second, step_seconds_min, step_seconds_median, peak_rss_mib (VmHWM of this process),
+the version, and with --count flops_per_item: twice the multiplications of convolutions and matrix products.
 """
 
 import argparse
@@ -48,8 +48,8 @@ def inference_step(network, architecture, arguments):
 
 
 def flops_per_item(arguments):
-    """Of one item: forward as PyTorch's counter finds it (with the plain attention, whose products it knows); in training
-    three times that, less what the first convolution of a network need not do, the gradient of its input."""
+    """Of one item: forward as PyTorch's counter finds it (with the plain attention, whose products it knows); in
+    training three times that, less what the first convolution of a network need not do, the gradient of its input."""
     import torch
     from torch.nn.attention import SDPBackend, sdpa_kernel
     from torch.utils.flop_counter import FlopCounterMode

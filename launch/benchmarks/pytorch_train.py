@@ -1,11 +1,12 @@
 """What a Graft recipe says, as the plain PyTorch loop that people write: the peer of `graft train`, in one process.
 
-Reads the recipe that `graft train` resolved (recipe.yaml of its run directory), so that both do the same: the same files,
-weights, optimizer, batches and epochs. What is frozen has requires_grad=False and runs in evaluation mode, so that below the
-first layer that learns nothing is recorded, as under no_grad; Pillow and torchvision decode images in every epoch.
+Reads the recipe that `graft train` resolved (recipe.yaml of its run directory), so that both do the same: the same
+files, weights, optimizer, batches and epochs. What is frozen has requires_grad=False and runs in evaluation mode, so
+that below the first layer that learns nothing is recorded, as under no_grad; Pillow and torchvision decode images in
+every epoch.
 
-Prints one JSON object: seconds (from the start of the process), seconds_import, seconds_to_first_step, epoch_seconds, top1 of
-the validation images (a fraction), peak_rss_mib.
+Prints one JSON object: seconds (from the start of the process), seconds_import (until the network is made),
+seconds_to_first_step, epoch_seconds, top1 of the validation images (a fraction), peak_rss_mib.
 """
 
 import argparse
@@ -125,7 +126,7 @@ def accuracy(made, dataset, batch):
 
 
 def features(made, datasets, batch, path):
-    """The inputs of the classifier of every image, which a frozen network gives in every epoch: made once, kept at PATH."""
+    """What the classifier sees of every image, the same in every epoch of a frozen network: made once, kept at PATH."""
     import torch
 
     if not path.exists():

@@ -413,7 +413,8 @@ class Report:
         if share >= 2:
             self.miss("io/waiting", "Waiting for data", f"{share:.1f} % where below 2 % is asked for")
         return [""] * after + [
-            f"A run of `graft train` (ResNet-50 on 100-pixel photographs, one rank) waited {share:.2f} % of its time for data (asked for: below 2 %)."
+            "A run of `graft train` (ResNet-50 on 100-pixel photographs, one rank) waited "
+            f"{share:.2f} % of its time for data (asked for: below 2 %)."
         ]
 
     def start_up(self):

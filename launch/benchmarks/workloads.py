@@ -55,7 +55,7 @@ class Place:
         return [str(self.python), str(HERE / script), *map(str, arguments)]
 
     def train(self, recipe, run, *settings, ranks=1):
-        """`graft train`, one thread per rank; RUN is a new folder of the round, RUN@ROUND, under the folder of records."""
+        """`graft train`, one thread per rank, into a new folder of the round, RUN@ROUND, beside the records."""
         start = [str(ROOT / "launch" / "mpirun"), "-np", str(ranks)] if ranks > 1 else []
         more = [word for setting in settings for word in ("--set", setting)]
         recipe = str(ROOT / "launch" / "recipes" / recipe)
@@ -180,7 +180,7 @@ def transfer(place):
 
 
 def large_photographs(place):
-    """The files that `large_photographs` of the folder of records links to, in two folders, which readers take as classes."""
+    """The files that the links in `Place.large_photographs` lead to."""
     return place.data / "flickr8k-mini" / "images"
 
 
