@@ -57,7 +57,7 @@ final class TrainingStepTests: XCTestCase {
                     let path = a.path
                     a.value.withScalars { a in
                         b.value.withScalars { b in
-                            XCTAssertEqual(memcmp(a.baseAddress, b.baseAddress, 4 * a.count), 0, "\(name): \(path)")
+                            XCTAssertTrue(a.elementsEqual(b), "\(name): \(path)")
                         }
                     }
                 }
