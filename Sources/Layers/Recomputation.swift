@@ -10,7 +10,7 @@ public struct Segments {
     private let segments: [any Module]
     /// How many of them, from the first on, are recomputed.
     public let recomputedCount: Int
-    /// Values that a training pass keeps at its end, and at most while one segment is computed again.
+    /// Values that a training pass keeps, at most.
     public let keptCount: Int
 
     /// - Parameters:
@@ -32,7 +32,14 @@ public struct Segments {
             (count, plain) = (count - 1, more)
         }
         recomputedCount = count
-        keptCount = sizes.reduce(plain) { $0 + $1.output } + (sizes[..<count].map(\.all).max() ?? 0)
+        // At the end of forward the inputs and the plain segments; later the inputs before a segment, and the segment.
+        var inputs = 0
+        var most = 0
+        for size in sizes[..<count] {
+            most = max(most, inputs + size.all)
+            inputs += size.output
+        }
+        keptCount = max(most, sizes[count...].reduce(inputs) { $0 + $1.all })
     }
 
     public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {

@@ -10,7 +10,7 @@ import Tensors
 struct BenchIO: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "io",
-        abstract: "Time reading, decoding, resizing and augmenting the images of a data set.",
+        abstract: "Time reading, decoding, resizing and augmenting of images.",
         discussion: """
             Loads batches as a training run does, with nothing that takes them: in random
             order, round and round, decoded, brought to size, normalised and stacked. A

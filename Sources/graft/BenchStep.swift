@@ -17,7 +17,8 @@ struct BenchStep: ParsableCommand {
             forward, cross-entropy, backward into the gradient exchange and the optimizer,
             as a training run takes it in one process: SGD with momentum for images, AdamW
             for text. BERT classifies sequences, GPT-2 predicts every next token. An
-            inference step is forward alone, off the tape.
+            inference step is forward alone, off the tape, with batch norm folded into
+            convolutions.
 
               graft bench step --architecture resnet50 --batch 16 --threads 1 --json
               graft bench step --architecture bert_base --sequence 128 --batch 8
@@ -150,40 +151,21 @@ struct BenchStep: ParsableCommand {
     // MARK: What is timed
 
     private func makeStep(_ network: Network, _ shape: [Int]) throws -> () throws -> Void {
-        let input = network.architecture.tokens.map { Self.tokens(shape, $0) } ?? Self.random(shape)
+        let work = StepWork(network, shape)
         switch mode {
         case .infer:
             let count = network.stages.count
             let trunk = try FrozenTrunk(network, stages: 0..<count)
             return {
                 try withoutTape {
-                    let logits = try network(trunk(input), .inference, startingAt: count)
+                    let logits = try network(trunk(work.input), .inference, startingAt: count)
                     _ = logits.withScalars { $0[0] }
                 }
             }
         case .train:
             let trainer = try StepTrainer(network, recomputes: recompute)
-            let predictsTokens = network.architecture.tokens?.vocabulary == network.architecture.classes
-            let labels =
-                predictsTokens ? Self.nextTokens(of: input) : Self.labels(shape[0], network.architecture.classes)
-            return { try trainer.step(input, labels) }
+            return { try trainer.step(work) }
         }
-    }
-
-    /// Any but the first few, which stand for padding and the like.
-    private static func tokens(_ shape: [Int], _ input: TokenInput) -> Tensor {
-        let count = shape.reduce(1, *)
-        let (first, numbers) = (1000, input.vocabulary - 1000)
-        return Tensor(indices: (0..<count).map { Int32(first + $0 * 7919 % numbers) }, shape: shape)
-    }
-
-    /// The labels of a language model: at every position the token that follows; none at the last.
-    private static func nextTokens(of tokens: Tensor) -> Tensor {
-        let length = tokens.shape[1]
-        let all = tokens.indices
-        return Tensor(
-            indices: all.indices.map { ($0 + 1) % length == 0 ? StepTrainer.ignored : all[$0 + 1] },
-            shape: tokens.shape)
     }
 
     private static var systemAllocations: Int { StoragePool.shared.statistics.systemAllocations }
@@ -194,23 +176,13 @@ struct BenchStep: ParsableCommand {
         return Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
     }
 
-    /// Of mean 0 and deviation 1, as normalised images are.
-    private static func random(_ shape: [Int]) -> Tensor {
-        .uniform(
-            shape, in: -1.732..<1.732, key: RandomKey(seed: 0, purpose: .initialization, path: "bench"))
-    }
-
-    private static func labels(_ count: Int, _ classes: Int) -> Tensor {
-        Tensor(indices: (0..<count).map { Int32($0 * 7 % classes) }, shape: [count])
-    }
-
     /// The speed of a large single-precision product, the best of four.
     private static func matrixProductGflops(threads: Int) -> Double {
         let before = Threads.count
         Threads.count = threads
         defer { Threads.count = before }
         let n = 2048
-        let (a, b) = (random([n, n]), random([n, n]))
+        let (a, b) = (StepWork.random([n, n]), StepWork.random([n, n]))
         let best = (0..<4).map { _ in seconds { _ = matmul(a, b) } }.min() ?? .infinity
         return 2 * Double(n * n * n) / best / 1e9
     }
@@ -277,38 +249,5 @@ struct BenchStep: ParsableCommand {
         }
         rows.append(row("overhead", "", overhead, ["", "", ""]))
         for line in Output.table(rows) { print(line) }
-    }
-}
-
-/// A training step on one process: what the training loop does, without data and bookkeeping.
-private final class StepTrainer {
-    /// The label of what counts nothing.
-    static let ignored: Int32 = -100
-
-    private let network: Network
-    private let exchange: ImmediateUpdate
-    private let context: ForwardContext
-
-    init(_ network: Network, recomputes: Bool) throws {
-        self.network = network
-        context = ForwardContext(isTraining: true, recomputes: recomputes)
-        let isText = network.architecture.tokens != nil
-        let optimizer = try Optimizer(
-            OptimizerConfiguration(
-                rule: isText ? .adamw : .sgd, learningRate: isText ? 1e-4 : 0.01, momentum: isText ? 0 : 0.9,
-                usesNesterov: false, beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: isText ? 0.01 : 1e-4,
-                decaysNormalization: true, groups: []), network: network)
-        exchange = ImmediateUpdate(optimizer, learning: network.store.parameters, statisticsCount: 0)
-        exchange.learningRate = optimizer.configuration.learningRate
-    }
-
-    func step(_ input: Tensor, _ labels: Tensor) throws {
-        exchange.beginStep(passes: 1)
-        let counted = labels.indices.count { $0 != Self.ignored }
-        let loss =
-            try network.crossEntropy(input, labels: labels, context, ignoreIndex: Self.ignored)
-            * (1 / Float(max(1, counted)))
-        try loss.backward(into: exchange)
-        exchange.finishStep()
     }
 }

@@ -113,7 +113,8 @@ final class TrunkTests: TrainingRunTestCase {
             Self.extraction.replacingOccurrences(
                 of: "transfer: feature-extraction",
                 with: "transfer: gradual-unfreezing\n  unfreeze: [head, layer3, layer2]\n  batch-norm: frozen"
-            ).replacingOccurrences(of: "epochs: 4", with: "epochs: 2"))
+            ).replacingOccurrences(of: "epochs: 4", with: "epochs: 2")
+                .replacingOccurrences(of: "learning-rate: 0.02", with: "learning-rate: 0.001"))
         assertDone(try train("cached"))
         assertDone(try train("whole", "trunk.compile=false"))
         XCTAssertEqual(try trunks("cached").map(\.stages), [5, 3, 2])

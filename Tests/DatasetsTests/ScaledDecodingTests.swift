@@ -33,49 +33,53 @@ final class ScaledDecodingTests: XCTestCase {
 
     func testScalesKeepTwiceThePixelsThatAreNeeded() {
         func denominator(_ width: Int, _ height: Int, to size: Int) -> Int {
-            Resizing(
-                box: CropRectangle(left: 3, top: 5, width: width, height: height), width: size, height: size, .bilinear
-            ).denominator
+            var resizing = Resizing(
+                box: CropRectangle(left: 3, top: 5, width: width, height: height), width: size, height: size, .bilinear)
+            XCTAssertEqual(resizing.denominator, 1)
+            resizing.allowsShrinking = true
+            return resizing.denominator
         }
         XCTAssertEqual(denominator(500, 375, to: 128), 1)
         XCTAssertEqual(denominator(512, 512, to: 128), 2)
         XCTAssertEqual(denominator(2000, 511, to: 128), 1)
         XCTAssertEqual(denominator(4000, 3000, to: 224), 4)
         XCTAssertEqual(denominator(8000, 6000, to: 224), 8)
-        let nearest = Resizing(
-            box: CropRectangle(left: 0, top: 0, width: 4000, height: 4000), width: 10, height: 10, .nearest)
-        XCTAssertEqual(nearest.denominator, 1)
     }
 
     func testPhotographsStayNearTheirExactPixels() throws {
         let photographs = try photographs(longSide: 500)
         XCTAssertEqual(photographs.count, 20)
         let transforms = [
-            Transform(steps: [.resizeShortSide(73, .bilinear), .centerCrop(width: 64, height: 64)]),
-            Transform(steps: [.resize(width: 60, height: 60, .bicubic)]),
-            Transform(steps: [.resize(width: 30, height: 24, .bilinear)]),
-            Transform(steps: [.resize(width: 14, height: 15, .bilinear)]),
-            Transform(steps: [.randomResizedCrop(width: 32, height: 32, .bilinear), .randomFlip()]),
+            Transform(steps: [.randomResizedCrop(width: 64, height: 64, .bilinear), .randomFlip()]),
+            Transform(steps: [.randomResizedCrop(width: 30, height: 20, .bicubic)]),
+            Transform(steps: [.randomResizedCrop(width: 14, height: 15, .bilinear)]),
+            Transform(steps: [.randomResizedCrop(width: 32, height: 32, minimumArea: 0.9, .bilinear)]),
         ]
+        var means: [Float] = []
         for (number, transform) in transforms.enumerated() {
             var changed = 0
             for (seed, photograph) in photographs.enumerated() {
                 let shrunk = try file(photograph, transform, seed: UInt64(seed))
                 let exact = try whole(photograph, transform, seed: UInt64(seed))
                 let difference = difference(shrunk, exact)
-                XCTAssertLessThan(difference.mean, 0.6, "transform \(number), photograph \(seed)")
-                XCTAssertLessThan(difference.most, 12, "transform \(number), photograph \(seed)")
+                XCTAssertLessThan(difference.mean, 1.5, "transform \(number), photograph \(seed)")
+                XCTAssertLessThan(difference.most, 24, "transform \(number), photograph \(seed)")
                 if difference.most > 0 { changed += 1 }
+                means.append(difference.mean)
             }
             // Else nothing was decoded at a fraction of its size, and this would test nothing.
             XCTAssertGreaterThan(changed, 5, "transform \(number)")
         }
+        XCTAssertLessThan(means.reduce(0, +) / Float(means.count), 0.6)
     }
 
-    func testPhotographsLessThanFourTimesAsLargeKeepTheirExactPixels() throws {
+    func testEvaluationAndCropsThatNeedMostPixelsKeepTheirExactPixels() throws {
         let photographs = try photographs(longSide: 500)
         let transforms = [
             Transform(steps: [.resizeShortSide(146, .bilinear), .centerCrop(width: 128, height: 128)]),
+            Transform(steps: [.resizeShortSide(73, .bilinear), .centerCrop(width: 64, height: 64)]),
+            Transform(steps: [.resize(width: 30, height: 24, .bilinear)]),
+            Transform(steps: [.randomResizedCrop(width: 16, height: 16, .nearest)]),
             Transform(steps: [.randomResizedCrop(width: 128, height: 128, .bilinear), .randomFlip()]),
             Transform(channels: 1, steps: [.resizeToCover(width: 150, height: 200, .bicubic)]),
         ]
@@ -96,9 +100,10 @@ final class ScaledDecodingTests: XCTestCase {
         for name in names {
             let bytes = try bytes(folder.appendingPathComponent(name))
             for size in [(3, 2), (2, 5), (6, 6)] {
-                let transform = Transform(steps: [.resize(width: size.0, height: size.1, .bilinear)])
+                let transform = Transform(
+                    steps: [.randomResizedCrop(width: size.0, height: size.1, minimumArea: 0.9, .bilinear)])
                 let difference = difference(try file(bytes, transform), try whole(bytes, transform))
-                XCTAssertLessThan(difference.most, 12, "\(name) to \(size)")
+                XCTAssertLessThan(difference.most, 20, "\(name) to \(size)")
             }
         }
     }

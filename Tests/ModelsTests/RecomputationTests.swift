@@ -38,8 +38,8 @@ final class RecomputationTests: XCTestCase {
 
     func testSameBitsInLessMemory() throws {
         for (name, size) in [
-            ("resnet20", 64), ("resnet50", 96), ("vgg11", 64), ("vgg11_bn", 64), ("mobilenet_v1_0.25", 96),
-            ("mobilenet_v2", 96),
+            ("resnet20", 48), ("resnet50", 64), ("vgg11", 48), ("vgg11_bn", 48), ("mobilenet_v1_0.25", 64),
+            ("mobilenet_v2", 64),
         ] {
             let seconds = Recomputation.seconds
             let plain = try steps(name, size: size, recomputes: false)

@@ -204,7 +204,7 @@ final class RecipeErrorTests: XCTestCase {
     func testTextThatIsNotARecipe() {
         XCTAssertEqual(
             message("- a\n- b"),
-            "a.yaml:1: 'recipe' takes keys and values (name, model, data, train, phases, run), not a list")
+            "a.yaml:1: 'recipe' takes keys and values (name, model, data, train, phases, trunk, run), not a list")
         XCTAssertEqual(
             message("model: {weights: w}\nmodel: {weights: v}"),
             "a.yaml: not a readable recipe: line 1: the key 'model' appears twice")

@@ -4,8 +4,8 @@ import Foundation
 ///
 /// The pixels are those of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`, with one
 /// exception: of 16-bit grey the high byte is taken, where Pillow cuts every value at 255 and so
-/// turns most of such an image white. Checked against Pillow 13 on files of every kind. (A `Transform` that
-/// shrinks a JPEG to a quarter or less decodes it at a fraction of its size: see `Resizing.denominator`.)
+/// turns most of such an image white. Checked against Pillow 13 on files of every kind. (A random
+/// crop of a large JPEG is decoded at a fraction of its size: see `Resizing.denominator`.)
 public enum ImageDecoder {
     /// The most pixels an image may have; Pillow refuses twice its warning limit of 89,478,485.
     public static let pixelLimit = 178_956_970

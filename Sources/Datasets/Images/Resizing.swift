@@ -9,6 +9,9 @@ package struct Resizing: Equatable {
     package var interpolation: Interpolation
     /// How many steps of the transform this stands for.
     package var stepCount = 1
+    /// Whether pixels near the exact ones will do: where the box is drawn at random. Evaluation has Pillow's pixels,
+    /// bit for bit, whatever the size of the file.
+    package var allowsShrinking = false
 
     package init(box: CropRectangle, width: Int, height: Int, _ interpolation: Interpolation) {
         self.box = box
@@ -41,6 +44,7 @@ package struct Resizing: Equatable {
         case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation)?:
             let box = CropRectangle.random(in: size, area: area...1, aspect: low...high, using: &generator)
             self.init(box: box, width: width, height: height, interpolation)
+            allowsShrinking = interpolation != .nearest
         default: return nil
         }
         try ImageDecoder.checkSize(width: width, height: height, name: name)
@@ -55,9 +59,10 @@ package struct Resizing: Equatable {
     }
 
     /// The least size that a JPEG may be decoded at, as one over this number: the largest of 1, 2, 4 and 8 at which
-    /// `box` still has at least twice the pixels, each way, that it is resized to.
+    /// `box` still has at least twice the pixels, each way, that it is resized to. (Mean difference from the exact
+    /// result 0.5 of 255 levels, largest 20, on the 500-pixel photographs of the tests.)
     package var denominator: Int {
-        guard interpolation != .nearest else { return 1 }
+        guard allowsShrinking else { return 1 }
         return [8, 4, 2].first { box.width >= 2 * $0 * width && box.height >= 2 * $0 * height } ?? 1
     }
 

@@ -147,8 +147,9 @@ public struct Transform: Codable, Equatable, Sendable {
         try self(.image(image), name: name, using: &generator)
     }
 
-    /// The stored image decoded, and as the network takes it. A JPEG of which the first step needs a quarter of the
-    /// pixels or fewer is decoded at a half, a quarter or an eighth of its size: see `Resizing.denominator`.
+    /// The stored image decoded, and as the network takes it. Where the first step is a random resized crop that keeps a
+    /// quarter of the pixels or fewer, a JPEG is decoded at a half, a quarter or an eighth of its size: see
+    /// `Resizing.denominator`.
     /// - Throws: `DatasetError` as above, and for what is no image.
     public func callAsFunction<G: RandomNumberGenerator>(
         _ stored: StoredImage, name: String, using generator: inout G

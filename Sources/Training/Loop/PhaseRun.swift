@@ -102,7 +102,8 @@ final class PhaseRun {
         while loop.progress.step < totalSteps {
             let begin = DispatchTime.now().uptimeNanoseconds
             if streams.contains(where: { $0.end == loop.progress.step }) {
-                streams = try waitingForData(openStreams)
+                streams = try openStreams()
+                loop.seconds.data += Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
             }
             let figures = try step(streams)
             let seconds = Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
@@ -149,7 +150,7 @@ final class PhaseRun {
         let learning = Set(ready.learning.map(\.path))
         for parameter in loop.network.store.parameters { parameter.isTrainable = learning.contains(parameter.path) }
 
-        let batches = try waitingForData { try nextBatches(streams) }
+        let batches = try nextBatches(streams)
         let pace = phase.streams.first.flatMap { batches[$0.name] }
         let ownCount = Double(pace?.count ?? 0)
         var denominators = try sumOverRanks(
@@ -262,15 +263,13 @@ final class PhaseRun {
         LazyFilterSequence<LazyMapSequence<Range<Int>, BatchRequest?>>, BatchRequest
     >
 
-    private func waitingForData<Result>(_ body: () throws -> Result) rethrows -> Result {
-        let begin = DispatchTime.now().uptimeNanoseconds
-        defer { loop.seconds.data += Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9 }
-        return try body()
-    }
-
     private func nextBatches(_ streams: [OpenStream]) throws -> [String: Batch] {
         var batches: [String: Batch] = [:]
-        for stream in streams { batches[stream.name] = try stream.prefetcher.next() }
+        for stream in streams {
+            let waited = stream.prefetcher.secondsWaiting
+            batches[stream.name] = try stream.prefetcher.next()
+            loop.seconds.data += stream.prefetcher.secondsWaiting - waited
+        }
         return batches
     }
 

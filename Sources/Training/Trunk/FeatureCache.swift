@@ -135,7 +135,16 @@ struct FeatureSource: BatchSource {
     /// - Throws: `ArchiveError` where a file cannot be opened.
     init(_ dataset: any ImageDataset, _ cache: FeatureCache, variantCount: Int) throws {
         (self.dataset, self.cache, self.variantCount) = (dataset, cache, variantCount)
+        Self.allowOpenFiles(cache.parts.count)
         files = try Dictionary(uniqueKeysWithValues: cache.parts.map { ($0, try cache.open($0)) })
+    }
+
+    /// Lets this process hold so many files open beside those it has, where the system allows it.
+    private static func allowOpenFiles(_ count: Int) {
+        var limit = rlimit()
+        guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+        limit.rlim_cur = min(limit.rlim_max, max(limit.rlim_cur, rlim_t(1_024 + 4 * count)))
+        setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
     func load(_ request: BatchRequest) throws -> Batch {

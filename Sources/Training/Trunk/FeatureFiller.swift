@@ -37,28 +37,31 @@ struct FeatureFiller {
     func fill() throws -> Outcome {
         let begin = Date()
         var outcome = Outcome()
-        var missing = try examine(&outcome)
+        let missing = try examine(&outcome)
         let total = cache.parts.reduce(0) { $0 + cache.samples(of: $1).count }
         let absent = missing.reduce(0) { $0 + cache.samples(of: $1).count }
         outcome.reusedSamples = total - absent
         guard !missing.isEmpty else { return outcome }
 
-        missing = Array(
-            missing[Sampler.slice(0..<missing.count, rank: collectives.rank, worldSize: collectives.worldSize)])
         var own = Share()
         var failure: Error?
-        do {
-            try compute(missing, &own)
-        } catch let error as ArchiveError {
-            if case .writeFailed = error { own.unwritable = error.description } else { failure = error }
-        } catch {
-            failure = error
+        let work = Work(self, missing)
+        // Together, batch by batch: what goes wrong on one rank ends all of them soon.
+        for _ in 0..<work.rounds {
+            do {
+                if isAskedToStop() { own.isStopped = true } else { own.samples += try work.advance() }
+            } catch let error as ArchiveError {
+                if case .writeFailed = error { own.unwritable = error.description } else { failure = error }
+            } catch {
+                failure = error
+            }
+            try collectives.agree(failure)
+            let shares = try collectives.allGather(own)
+            outcome.computedSamples = shares.reduce(0) { $0 + $1.samples }
+            outcome.isStopped = shares.contains { $0.isStopped }
+            outcome.unwritable = shares.compactMap(\.unwritable).first
+            if outcome.isStopped || outcome.unwritable != nil { break }
         }
-        try collectives.agree(failure)
-        let shares = try collectives.allGather(own)
-        outcome.computedSamples = shares.reduce(0) { $0 + $1.samples }
-        outcome.isStopped = shares.contains { $0.isStopped }
-        outcome.unwritable = shares.compactMap(\.unwritable).first
         outcome.seconds = Date().timeIntervalSince(begin)
         return outcome
     }
@@ -96,75 +99,99 @@ struct FeatureFiller {
         return all.flatMap(\.missing).sorted()
     }
 
-    private func compute(_ parts: [FeatureCache.Part], _ own: inout Share) throws {
-        guard !parts.isEmpty else { return }
-        do {
-            try FileManager.default.createDirectory(atPath: cache.folder, withIntermediateDirectories: true)
-        } catch {
-            throw ArchiveError.writeFailed(path: cache.folder, call: "mkdir", reason: error.localizedDescription)
-        }
-        AtomicFile.removeLeftovers(in: cache.folder)
-        let trunk = try trunk()
-        let requests = parts.flatMap { part in
-            let samples = cache.samples(of: part)
-            return stride(from: samples.lowerBound, to: samples.upperBound, by: Self.batch).map { start in
-                BatchRequest(
-                    epoch: part.variant, step: start,
-                    indices: Array(start..<min(start + Self.batch, samples.upperBound)))
-            }
-        }
-        let prefetcher = Prefetcher(loader, requests: requests, threads: threads)
-        defer { prefetcher.cancel() }
-        for part in parts {
-            guard try compute(part, from: prefetcher, trunk) else {
-                own.isStopped = true
-                return
-            }
-            own.samples += cache.samples(of: part).count
+    /// The samples of a part in batches.
+    private func requests(_ part: FeatureCache.Part) -> [BatchRequest] {
+        let samples = cache.samples(of: part)
+        return stride(from: samples.lowerBound, to: samples.upperBound, by: Self.batch).map { start in
+            BatchRequest(
+                epoch: part.variant, step: start, indices: Array(start..<min(start + Self.batch, samples.upperBound)))
         }
     }
 
-    /// Computes and writes one file.
-    ///
-    /// - Returns: false where a signal asks to stop.
-    private func compute(
-        _ part: FeatureCache.Part, from prefetcher: Prefetcher, _ trunk: (Tensor) throws -> Tensor
-    ) throws -> Bool {
-        let (begin, samples, length) = (Date(), cache.samples(of: part), cache.shape.reduce(1, *))
-        var header = FeatureFile.Header(
-            key: cache.key, variant: part.variant, first: samples.lowerBound, end: samples.upperBound,
-            shape: cache.shape)
-        var values = [Float](repeating: 0, count: samples.count * length)
-        var done = samples.lowerBound
-        while done < samples.upperBound {
-            if isAskedToStop() { return false }
-            guard let batch = try prefetcher.next() else { return false }
-            let asked = min(done + Self.batch, samples.upperBound)
+    /// The files that fall to this rank, one batch after the other.
+    private final class Work {
+        private let filler: FeatureFiller
+        /// The most batches that any rank has.
+        let rounds: Int
+        private var batches: [(part: FeatureCache.Part, request: BatchRequest)]
+        private var next = 0
+        private var reading: (prefetcher: Prefetcher, trunk: (Tensor) throws -> Tensor)?
+        /// The file under way.
+        private var header: FeatureFile.Header?
+        private var values: [Float] = []
+        private var begin = Date()
+
+        init(_ filler: FeatureFiller, _ missing: [FeatureCache.Part]) {
+            self.filler = filler
+            let size = filler.collectives.worldSize
+            let shares = (0..<size).map { rank in
+                missing[Sampler.slice(0..<missing.count, rank: rank, worldSize: size)].flatMap { part in
+                    filler.requests(part).map { (part: part, request: $0) }
+                }
+            }
+            rounds = shares.map(\.count).max() ?? 0
+            batches = shares[filler.collectives.rank]
+        }
+
+        deinit { reading?.prefetcher.cancel() }
+
+        /// Computes one batch, and writes the file that it completes.
+        ///
+        /// - Returns: how many samples are in a file now and were not before.
+        func advance() throws -> Int {
+            guard next < batches.count else { return 0 }
+            let (part, request) = batches[next]
+            let (prefetcher, trunk) = try open()
+            guard let batch = try prefetcher.next() else { return 0 }
+            next += 1
+            if header == nil { startFile(part) }
             var broken = batch.skipped[...]
-            for sample in done..<asked where !batch.indices.contains(sample) {
-                header.broken[sample] = broken.popFirst()
+            for sample in request.indices where !batch.indices.contains(sample) {
+                header?.broken[sample] = broken.popFirst()
             }
-            if batch.count > 0 {
-                try withoutTape { try keep(trunk(batch.images), batch.indices, from: samples, &values) }
-            }
-            done = asked
+            if batch.count > 0 { keep(try withoutTape { try trunk(batch.images) }, batch.indices) }
+            let isComplete = next == batches.count || batches[next].part != part
+            guard isComplete, var finished = header else { return 0 }
+            finished.seconds = Date().timeIntervalSince(begin)
+            try FeatureFile.write(finished, values, to: filler.cache.path(of: part))
+            header = nil
+            return finished.samples.count
         }
-        header.seconds = Date().timeIntervalSince(begin)
-        try FeatureFile.write(header, values, to: cache.path(of: part))
-        return true
-    }
 
-    /// Puts the rows of `features` in the places of their samples.
-    private func keep(
-        _ features: Tensor, _ indices: [Int], from samples: Range<Int>, _ values: inout [Float]
-    ) throws {
-        let length = cache.shape.reduce(1, *)
-        features.withScalars { rows in
-            for (row, sample) in indices.enumerated() {
-                let place = (sample - samples.lowerBound) * length
-                values.withUnsafeMutableBufferPointer {
-                    _ = UnsafeMutableBufferPointer(rebasing: $0[place..<place + length])
-                        .update(fromContentsOf: rows[row * length..<(row + 1) * length])
+        private func open() throws -> (Prefetcher, (Tensor) throws -> Tensor) {
+            if let reading { return reading }
+            let folder = filler.cache.folder
+            do {
+                try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            } catch {
+                throw ArchiveError.writeFailed(path: folder, call: "mkdir", reason: error.localizedDescription)
+            }
+            AtomicFile.removeLeftovers(in: folder)
+            let prefetcher = Prefetcher(filler.loader, requests: batches.map(\.request), threads: filler.threads)
+            let opened = (prefetcher, try filler.trunk())
+            reading = opened
+            return opened
+        }
+
+        private func startFile(_ part: FeatureCache.Part) {
+            let (cache, samples) = (filler.cache, filler.cache.samples(of: part))
+            begin = Date()
+            header = FeatureFile.Header(
+                key: cache.key, variant: part.variant, first: samples.lowerBound, end: samples.upperBound,
+                shape: cache.shape)
+            values = [Float](repeating: 0, count: samples.count * cache.shape.reduce(1, *))
+        }
+
+        /// Puts the rows of `features` in the places of their samples.
+        private func keep(_ features: Tensor, _ indices: [Int]) {
+            let (length, first) = (filler.cache.shape.reduce(1, *), header?.first ?? 0)
+            features.withScalars { rows in
+                values.withUnsafeMutableBufferPointer { values in
+                    for (row, sample) in indices.enumerated() {
+                        let place = (sample - first) * length
+                        _ = UnsafeMutableBufferPointer(rebasing: values[place..<place + length])
+                            .update(fromContentsOf: rows[row * length..<(row + 1) * length])
+                    }
                 }
             }
         }
