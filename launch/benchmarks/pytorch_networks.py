@@ -19,13 +19,14 @@ def torchvision():
     return torchvision
 
 
-def mobilenet_v1(width=1.0, classes=1000):
-    """Howard et al. 2017: torchvision has no MobileNetV1."""
+def mobilenet_v1(width=1.0, classes=1000, slope=None):
+    """Howard et al. 2017: torchvision has no MobileNetV1. With a slope, LeakyReLU in place of ReLU6."""
     from torch import nn
 
     def block(inputs, outputs, size, stride, groups=1):
         convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, groups=groups, bias=False)
-        return [convolution, nn.BatchNorm2d(outputs), nn.ReLU6(inplace=True)]
+        activation = nn.LeakyReLU(slope, inplace=True) if slope else nn.ReLU6(inplace=True)
+        return [convolution, nn.BatchNorm2d(outputs), activation]
 
     stages = [(64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2)] + [(512, 1)] * 5 + [(1024, 2), (1024, 1)]
     inputs = int(32 * width)
@@ -34,7 +35,9 @@ def mobilenet_v1(width=1.0, classes=1000):
         outputs = int(outputs * width)
         layers += block(inputs, inputs, 3, stride, groups=inputs) + block(inputs, outputs, 1, 1)
         inputs = outputs
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(inputs, classes))
+    network = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network.add_module("fc", nn.Linear(inputs, classes))
+    return network
 
 
 def make(architecture):

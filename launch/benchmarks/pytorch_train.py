@@ -76,25 +76,22 @@ def channels_last(made):
 
 
 def network(model, classes, seed):
-    """The recipe's network and its head, a torch.nn.Linear. A new head is initialised as PyTorch does."""
+    """The recipe's network with a new head, a torch.nn.Linear, as PyTorch initialises it."""
     import torch
 
     torch.manual_seed(seed)
-    if model["architecture"] == "mobilenet_v1":
-        made = networks.mobilenet_v1(model.get("width", 1.0), classes)
-    else:
-        made = getattr(networks.torchvision().models, model["architecture"])(num_classes=classes)
-    if model["weights"] != "none":
-        import safetensors.torch
-
-        state = safetensors.torch.load_file(model["weights"])
-        if model["head"] == "new":
-            state = {name: value for name, value in state.items() if not name.startswith("fc.")}
-        missing = made.load_state_dict(state, strict=False).missing_keys
-        if wrong := [
-            name for name in missing if not name.startswith("fc.") and not name.endswith("num_batches_tracked")
-        ]:
-            sys.exit(f"pytorch_train.py: {model['weights']} lacks {', '.join(wrong)}")
+    file = None if model["weights"] in ("none", "random") else model["weights"]
+    if model["architecture"] != "mobilenet_v1":
+        if file:
+            sys.exit("pytorch_train.py: weights are read for mobilenet_v1 only")
+        return channels_last(getattr(networks.torchvision().models, model["architecture"])(num_classes=classes))
+    made = networks.mobilenet_v1(model.get("width", 1.0), classes, slope=0.1 if file else None)
+    if file:
+        # The published file has the tensors of this network in its order, under other names.
+        published = [*torch.load(file, map_location="cpu", weights_only=True)["state_dict"].values()]
+        own = [value for name, value in made.state_dict().items() if not name.startswith("fc.")]
+        for value, new in zip(own, published[:-2], strict=True):
+            value.copy_(new)
     return channels_last(made)
 
 
@@ -181,6 +178,9 @@ def main():
     loader = torch.utils.data.DataLoader(datasets[0], phase["batch"], shuffle=True)
     epochs = arguments.epochs or phase.get("epochs", 1)
     steps = phase.get("steps", epochs * len(loader))
+    schedule = torch.optim.lr_scheduler.ConstantLR(step, 1)
+    if phase["schedule"]["name"] == "cosine":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(step, steps)
 
     epoch_seconds, first, done = [], None, 0
     while done < steps:
@@ -189,6 +189,7 @@ def main():
             step.zero_grad(set_to_none=True)
             torch.nn.functional.cross_entropy(learner(inputs), labels).backward()
             step.step()
+            schedule.step()
             first = first or seconds_since_start()
             done += 1
             if done == steps:

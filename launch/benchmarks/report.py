@@ -360,7 +360,9 @@ class Report:
                 cells.append([name, ", ".join(f"{value:.1f}" for value in values), f"{means[side]:.1f} %"])
         if not cells:
             return []
-        lines = table(["feature extraction, accuracy on 500 other images", "per seed, %", "mean"], cells)
+        lines = table(
+            ["feature extraction with MobileNetV1 0.25, accuracy on 500 other images", "per seed, %", "mean"], cells
+        )
         for a, b, bound, words in [
             ("graft", "pytorch", 0.5, "Graft to PyTorch"),
             ("graft-int8", "graft", 1, "int8 to float32"),
