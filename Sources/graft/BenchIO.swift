@@ -59,9 +59,13 @@ struct BenchIO: ParsableCommand {
     var json = false
 
     func validate() throws {
-        let numbers = [("--size", size), ("--batch", batch), ("--threads", threads ?? 1), ("--images", images ?? 1)]
-        for (name, number) in numbers where number < 1 {
-            throw ValidationError("\(name) \(number) is not possible; give 1 or more")
+        // The short side is brought to 8/7 of the size first.
+        let numbers = [
+            ("--size", size, Preprocessing.longestSide * 7 / 8), ("--batch", batch, 100_000),
+            ("--threads", threads ?? 1, 1_024), ("--images", images ?? 1, 1_000_000_000),
+        ]
+        for (name, number, most) in numbers where !(1...most).contains(number) {
+            throw ValidationError("\(name) \(number) is not possible; give 1 to \(most)")
         }
         guard seconds > 0, seconds.isFinite else {
             throw ValidationError("--seconds \(seconds) is not possible; give a number above 0")

@@ -43,8 +43,12 @@ final class BenchIOTests: CommandTestCase {
             XCTAssertTrue(outcome.errors.hasPrefix("graft: \(message)"), outcome.errors)
             XCTAssertEqual(outcome.output, "")
         }
-        for option in ["--size", "--batch", "--threads", "--images"] {
-            try assertRefused([option, "0"], "\(option) 0 is not possible; give 1 or more")
+        for (option, most) in [
+            ("--size", 57344), ("--batch", 100000), ("--threads", 1024), ("--images", 1_000_000_000),
+        ] {
+            for number in ["0", "9223372036854775807"] {
+                try assertRefused([option, number], "\(option) \(number) is not possible; give 1 to \(most)")
+            }
         }
         try assertRefused(["--seconds", "0"], "--seconds 0.0 is not possible; give a number above 0")
         try assertRefused(["--jitter"], "--jitter is not possible alone; give --augment too")

@@ -56,7 +56,7 @@ final class CommandLineTests: XCTestCase {
         XCTAssertGreaterThan(calls.count, 40)
         for (place, words) in calls {
             // What would compute stops short: a run at its plan, a measurement at a number that is refused.
-            let isBench = Array(words.prefix(2)) == ["bench", "step"]
+            let isBench = words.starts(with: ["bench", "step"])
             let more = isBench ? ["--steps", "0"] : words.first == "train" ? ["--dry-run"] : []
             let result = try runProgram(built("graft"), words + more.filter { !words.contains($0) }, in: folder)
             let message = "\(place): graft \(words.joined(separator: " ")): \(result.errors)"

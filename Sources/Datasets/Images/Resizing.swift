@@ -1,3 +1,5 @@
+import Foundation
+
 /// What one step that resizes, or a resize and the centre crop after it, does to an image of known size: `box` of it
 /// becomes `width`×`height`, of which `part` is kept. Known before anything is decoded, so that no more is
 /// computed than is kept, and a large JPEG is decoded no larger than needed.
@@ -71,5 +73,45 @@ package struct Resizing: Equatable {
     func isVerticalFirst(_ denominator: Int) -> Bool {
         let (boxWidth, boxHeight) = (box.width / denominator, box.height / denominator)
         return height < boxHeight && 2 * (boxWidth - width) < boxHeight - height
+    }
+}
+
+/// The part of an image that a random resized crop keeps.
+package struct CropRectangle: Equatable {
+    package var left: Int
+    package var top: Int
+    package var width: Int
+    package var height: Int
+
+    package init(left: Int, top: Int, width: Int, height: Int) {
+        (self.left, self.top, self.width, self.height) = (left, top, width, height)
+    }
+
+    /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
+    package static func random<G: RandomNumberGenerator>(
+        in size: (width: Int, height: Int), area: ClosedRange<Double>, aspect: ClosedRange<Double>,
+        using generator: inout G
+    ) -> CropRectangle {
+        for _ in 0..<10 {
+            let target = Double(size.width * size.height) * generator.uniform(area.lowerBound, area.upperBound)
+            let shape = exp(generator.uniform(log(aspect.lowerBound), log(aspect.upperBound)))
+            let width = Int((target * shape).squareRoot().rounded(.toNearestOrEven))
+            let height = Int((target / shape).squareRoot().rounded(.toNearestOrEven))
+            if width > 0, width <= size.width, height > 0, height <= size.height {
+                let top = generator.index(below: size.height - height + 1)
+                let left = generator.index(below: size.width - width + 1)
+                return CropRectangle(left: left, top: top, width: width, height: height)
+            }
+        }
+        let shape = Double(size.width) / Double(size.height)
+        var (width, height) = size
+        if shape < aspect.lowerBound {
+            height = Int((Double(width) / aspect.lowerBound).rounded(.toNearestOrEven))
+        } else if shape > aspect.upperBound {
+            width = Int((Double(height) * aspect.upperBound).rounded(.toNearestOrEven))
+        }
+        (width, height) = (max(width, 1), max(height, 1))
+        return CropRectangle(
+            left: (size.width - width) / 2, top: (size.height - height) / 2, width: width, height: height)
     }
 }
