@@ -115,6 +115,7 @@ extension Coordinator {
                     imagesPerSecond: step.imagesPerSecond))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
+        case .trunkFilling: break
         case .trunk(let report): directory?.append(TrunkLine(trunk: report))
         case .trunkFinished(let report): directory?.append(TrunkLine(event: "trunk-finished", trunk: report))
         case .filesSkipped(let source, let messages):

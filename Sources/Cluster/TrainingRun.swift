@@ -255,7 +255,7 @@ public final class TrainingRun {
         case .step(let step): lastStep = step
         case .trunk(let report): trunks.append(report)
         case .trunkFinished(let report): trunks[trunks.count - 1] = report
-        case .phaseBegan, .epochEnded, .filesSkipped: break
+        case .phaseBegan, .epochEnded, .filesSkipped, .trunkFilling: break
         }
         coordinator?.log(event)
         report(.training(event))
