@@ -123,6 +123,7 @@ extension Coordinator {
                     dataPercent: step.seconds.dataPercent))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
+        case .trunkFilling: break
         case .trunk(let report): directory?.append(TrunkLine(trunk: report))
         case .trunkFinished(let report): directory?.append(TrunkLine(event: "trunk-finished", trunk: report))
         case .filesSkipped(let source, let messages):

@@ -261,7 +261,7 @@ public final class TrainingRun {
                 secondsToFirstStep = age
                 coordinator?.log(secondsToFirstStep: age)
             }
-        case .phaseBegan, .epochEnded, .filesSkipped: break
+        case .phaseBegan, .epochEnded, .filesSkipped, .trunkFilling: break
         }
         coordinator?.log(event)
         report(.training(event))

@@ -31,6 +31,8 @@ final class ProgressPrinter {
         case .training(.firstStepEnded): break
         case .training(.step(let step)): json ? () : show(step)
         case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
+        case .training(.trunkFilling(let computed, let all)):
+            json ? () : passing("frozen stages: \(Output.grouped(computed)) of \(Output.grouped(all)) samples")
         case .training(.trunk(let report)): json ? () : line(TrunkText.began(report))
         case .training(.trunkFinished(let report)): json ? () : line(TrunkText.finished(report))
         case .training(.filesSkipped(let source, let messages)):
@@ -48,6 +50,11 @@ final class ProgressPrinter {
                 "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
             step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
             step.imagesPerSecond, step.seconds.dataPercent, Self.duration(step.secondsLeft))
+        passing(text)
+    }
+
+    /// The live line on a terminal; elsewhere a line now and then.
+    private func passing(_ text: String) {
         if isTerminal {
             live(text)
         } else if Date().timeIntervalSince(lastLine) >= Self.interval {

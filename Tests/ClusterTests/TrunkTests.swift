@@ -161,6 +161,21 @@ final class TrunkTests: TrainingRunTestCase {
         XCTAssertEqual(try weights("first"), try weights("second"))
     }
 
+    /// A file where the folder should be: without the cache where it is not required, an error where it is.
+    func testAFolderThatCannotBeWritten() throws {
+        try Data().write(to: URL(fileURLWithPath: "\(folder)/trunk-cache"))
+        let outcome = try train("without")
+        assertDone(outcome)
+        XCTAssertEqual(try trunks("without").map(\.path), ["compiled"])
+        XCTAssertTrue(outcome.output.contains("compiled; outputs not kept: \(folder)/trunk-cache/"), outcome.output)
+        let two = try train("two", ranks: 2)
+        assertDone(two)
+        XCTAssertEqual(try trunks("two").map(\.path), ["compiled"])
+        let refused = try train("required", "trunk.cache=\(folder)/trunk-cache")
+        XCTAssertEqual(refused.code, 2, refused.output)
+        XCTAssertTrue(refused.errors.contains("cannot be written: mkdir"), refused.errors)
+    }
+
     func testOtherInputsHaveOtherKeys() throws {
         func folders() -> Int { Set(files().map { ($0 as NSString).deletingLastPathComponent }).count }
         assertDone(try train("a", "train.epochs=2"))

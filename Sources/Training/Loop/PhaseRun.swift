@@ -18,10 +18,9 @@ final class PhaseRun {
         let exchange: any GradientExchange
         /// The exchange, where it takes the optimizer's steps itself.
         var immediate: ImmediateUpdate? { exchange as? ImmediateUpdate }
-        /// What a rank gives to the all-reduce in every step.
+        /// What a rank gives to the all-reduce in every step, or would give if there were others.
         var bytesPerExchange: Int {
-            let gradients = immediate == nil ? exchange.allGradients.count : learning.reduce(0) { $0 + $1.count }
-            return 4 * (gradients + exchange.statistics.count)
+            4 * (learning.reduce(0) { $0 + ExchangeLayout.aligned($1.count) } + exchange.statistics.count)
         }
     }
 

@@ -125,6 +125,8 @@ public enum TrainingEvent {
     case firstStepEnded
     case step(StepReport)
     case epochEnded(EpochRecord)
+    /// So many samples have gone through the frozen stages, before the first step.
+    case trunkFilling(computed: Int, of: Int)
     /// The frozen stages are compiled or their outputs there; and what that has saved at the end of the phase.
     case trunk(TrunkReport)
     case trunkFinished(TrunkReport)

@@ -28,6 +28,9 @@ struct FeatureFiller {
     /// The frozen trunk, images N×C×H×W to its outputs.
     let trunk: () throws -> (Tensor) throws -> Tensor
 
+    /// Hears how many samples have been computed, and how many there are to compute.
+    let report: (_ computed: Int, _ all: Int) -> Void
+
     /// Samples that go through the trunk together.
     private static let batch = 32
 
@@ -61,6 +64,7 @@ struct FeatureFiller {
             outcome.isStopped = shares.contains { $0.isStopped }
             outcome.unwritable = shares.compactMap(\.unwritable).first
             if outcome.isStopped || outcome.unwritable != nil { break }
+            report(outcome.computedSamples, absent)
         }
         outcome.seconds = Date().timeIntervalSince(begin)
         return outcome

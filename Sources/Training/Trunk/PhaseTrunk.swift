@@ -67,7 +67,7 @@ final class PhaseTrunk {
             let outcome = try FeatureFiller(
                 cache: cache, loader: loader, collectives: loop.collectives, threads: loop.settings.dataThreads,
                 isAskedToStop: loop.environment.isAskedToStop, trunk: trunk
-            ).fill()
+            ) { [loop] in loop.environment.report(.trunkFilling(computed: $0, of: $1)) }.fill()
             report.add(outcome)
             if outcome.isStopped { return false }
             if let problem = outcome.unwritable { return try goOnWithout(problem) }
