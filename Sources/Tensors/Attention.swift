@@ -117,6 +117,9 @@ private func differentiableBackward(
 }
 
 /// The loops over samples, heads and tiles of queries.
+///
+/// The rows of one head lie a whole row of all heads apart; they are copied together first, since products of matrices
+/// with such gaps take up to four times as long.
 private struct AttentionKernel {
     private let shape: AttentionShape
     private let rule: AttentionRule
@@ -140,26 +143,27 @@ private struct AttentionKernel {
     func forward() -> (output: Tensor, logarithms: Tensor) {
         let output = Tensor(uninitialized: [shape.samples, shape.queries, shape.width])
         let logarithms = Tensor(uninitialized: [shape.samples, shape.heads, shape.queries])
-        forEachHead("attention", products: 2) { sample, head in
-            let (query, key, value) = (matrix(0, sample, head), matrix(1, sample, head), matrix(2, sample, head))
-            let scores = Tensor(uninitialized: [tileHeight * shape.keys])
-            let factors = rule.dropout == nil ? nil : Tensor(uninitialized: [tileHeight * shape.keys])
+        forEachHead("attention", products: 2, scratch: { (scores(), scores(), heads(4)) }) {
+            sample, head, scratch in
+            let (scores, factors, parts) = scratch
+            for part in 0..<3 { strided(part, sample, head).copy(to: parts[part]) }
+            let (query, key, value, result) = (parts[0], parts[1], parts[2], parts[3])
             forEachTile { tile in
-                GEMM.multiply(
-                    query.rows(tile.first), key.transposed, into: scores.floats, strideC: tile.keys, m: tile.rows,
-                    n: tile.keys, k: shape.depth)
+                multiply(query.rows(tile.first), key.operand.transposed, scores, tile.rows, tile.keys, shape.depth)
                 graft_attention_probabilities(
                     scores.floats, maskRow(sample), logarithms.floats + row(sample, head, tile), tile.rows, tile.keys,
                     shape.scale, rule.isCausal ? 1 : 0, rule.position + tile.first)
-                if let factors {
-                    drop(sample, head, tile, factors)
+                if drop(sample, head, tile, factors) {
                     graft_multiply(scores.floats, factors.floats, scores.floats, tile.rows * tile.keys)
                 }
-                GEMM.multiply(
-                    GEMM.Operand(pointer: scores.floats, stride: tile.keys), value.operand,
-                    into: output.floats + place(sample, head, tile), strideC: shape.width, m: tile.rows,
-                    n: shape.depth, k: tile.keys)
+                result.receive(
+                    GEMM.Operand(pointer: scores.floats, stride: tile.keys), value.operand, atRow: tile.first,
+                    m: tile.rows, k: tile.keys, beta: 0)
             }
+            result.copy(
+                to: HeadMatrix(
+                    pointer: output.floats + sample * shape.queries * shape.width + head * shape.depth,
+                    stride: shape.width, rows: shape.queries, depth: shape.depth))
         }
         return (output, logarithms)
     }
@@ -167,40 +171,35 @@ private struct AttentionKernel {
     func backward(
         _ gradient: Tensor, _ output: Tensor, _ logarithms: Tensor, into targets: [(tensor: Tensor, start: Int)]
     ) {
-        forEachHead("attention gradient", products: 5) { sample, head in
-            let (query, key, value) = (matrix(0, sample, head), matrix(1, sample, head), matrix(2, sample, head))
-            let target = (0..<3).map { matrix($0, sample, head, of: targets[$0]) }
-            for part in target.dropFirst() { part.clear() }
-            let size = tileHeight * shape.keys
-            let (scores, met) = (Tensor(uninitialized: [size]), Tensor(uninitialized: [size]))
-            let factors = rule.dropout == nil ? nil : Tensor(uninitialized: [size])
-            let delta = Tensor(uninitialized: [tileHeight])
+        let delta = rowProducts(gradient, output)
+        forEachHead(
+            "attention gradient", products: 5, scratch: { (scores(), scores(), scores(), heads(7)) }
+        ) { sample, head, scratch in
+            let (scores, met, factors, parts) = scratch
+            for part in 0..<3 { strided(part, sample, head).copy(to: parts[part]) }
+            let (query, key, value, upstream) = (parts[0], parts[1], parts[2], parts[3])
+            HeadMatrix(
+                pointer: gradient.floats + sample * shape.queries * shape.width + head * shape.depth,
+                stride: shape.width, rows: shape.queries, depth: shape.depth
+            ).copy(to: upstream)
+            let slopes = Array(parts[4...])
+            for slope in slopes.dropFirst() { slope.clear() }
             forEachTile { tile in
-                let at = place(sample, head, tile)
-                let upstream = GEMM.Operand(pointer: gradient.floats + at, stride: shape.width)
-                GEMM.multiply(
-                    query.rows(tile.first), key.transposed, into: scores.floats, strideC: tile.keys, m: tile.rows,
-                    n: tile.keys, k: shape.depth)
-                GEMM.multiply(
-                    upstream, value.transposed, into: met.floats, strideC: tile.keys, m: tile.rows, n: tile.keys,
-                    k: shape.depth)
-                graft_row_products(
-                    gradient.floats + at, shape.width, output.floats + at, shape.width, delta.floats, tile.rows,
-                    shape.depth)
-                if let factors { drop(sample, head, tile, factors) }
+                multiply(query.rows(tile.first), key.operand.transposed, scores, tile.rows, tile.keys, shape.depth)
+                multiply(upstream.rows(tile.first), value.operand.transposed, met, tile.rows, tile.keys, shape.depth)
+                let drops = drop(sample, head, tile, factors)
                 graft_attention_gradient(
                     scores.floats, met.floats, maskRow(sample), logarithms.floats + row(sample, head, tile),
-                    delta.floats, factors?.floats, tile.rows, tile.keys, shape.scale, rule.isCausal ? 1 : 0,
-                    rule.position + tile.first)
+                    delta.floats + row(sample, head, tile), drops ? factors.floats : nil, tile.rows, tile.keys,
+                    shape.scale, rule.isCausal ? 1 : 0, rule.position + tile.first)
                 let slope = GEMM.Operand(pointer: scores.floats, stride: tile.keys)
                 let probabilities = GEMM.Operand(pointer: met.floats, stride: tile.keys)
-                target[0].receive(
-                    slope, key.operand, atRow: tile.first, m: tile.rows, n: shape.depth, k: tile.keys, beta: 0)
-                target[1].receive(
-                    slope.transposed, query.rows(tile.first), m: tile.keys, n: shape.depth, k: tile.rows, beta: 1)
-                target[2].receive(
-                    probabilities.transposed, upstream, m: tile.keys, n: shape.depth, k: tile.rows, beta: 1)
+                slopes[0].receive(slope, key.operand, atRow: tile.first, m: tile.rows, k: tile.keys, beta: 0)
+                slopes[1].receive(slope.transposed, query.rows(tile.first), m: tile.keys, k: tile.rows, beta: 1)
+                slopes[2].receive(
+                    probabilities.transposed, upstream.rows(tile.first), m: tile.keys, k: tile.rows, beta: 1)
             }
+            for part in 0..<3 { slopes[part].copy(to: strided(part, sample, head, of: targets[part])) }
         }
     }
 
@@ -212,30 +211,58 @@ private struct AttentionKernel {
         let keys: Int
     }
 
-    /// One head of one sample in a tensor: rows of `depth` numbers, `stride` apart.
+    /// One head of one sample in memory: rows of `depth` numbers, `stride` apart.
     private struct HeadMatrix {
         let pointer: UnsafeMutablePointer<Float>
         let stride, rows, depth: Int
 
-        var operand: GEMM.Operand { GEMM.Operand(pointer: pointer, stride: stride) }
-        var transposed: GEMM.Operand { operand.transposed }
+        var operand: GEMM.Operand { rows(0) }
 
         func rows(_ first: Int) -> GEMM.Operand {
             GEMM.Operand(pointer: pointer + first * stride, stride: stride)
         }
 
-        func clear() {
-            for row in 0..<rows { (pointer + row * stride).update(repeating: 0, count: depth) }
+        func copy(to other: HeadMatrix) {
+            for row in 0..<rows {
+                (other.pointer + row * other.stride).update(from: pointer + row * stride, count: depth)
+            }
         }
 
-        func receive(
-            _ a: GEMM.Operand, _ b: GEMM.Operand, atRow row: Int = 0, m: Int, n: Int, k: Int, beta: Float
-        ) {
-            GEMM.multiply(a, b, into: pointer + row * stride, strideC: stride, m: m, n: n, k: k, beta: beta)
+        func clear() { pointer.update(repeating: 0, count: rows * depth) }
+
+        func receive(_ a: GEMM.Operand, _ b: GEMM.Operand, atRow row: Int = 0, m: Int, k: Int, beta: Float) {
+            GEMM.multiply(a, b, into: pointer + row * stride, strideC: stride, m: m, n: depth, k: k, beta: beta)
         }
     }
 
-    private func matrix(
+    /// Memory for the scores of a tile.
+    private func scores() -> Tensor { Tensor(uninitialized: [tileHeight * shape.keys]) }
+
+    /// Memory for heads without gaps: query, key, value, and further ones of queries, queries, keys and keys.
+    private func heads(_ count: Int) -> HeadMemory {
+        let rows = [shape.queries, shape.keys, shape.keys, shape.queries, shape.queries, shape.keys, shape.keys]
+        return HeadMemory(Array(rows.prefix(count)), shape.depth)
+    }
+
+    private struct HeadMemory {
+        private let memory: Tensor
+        private let matrices: [HeadMatrix]
+
+        init(_ rows: [Int], _ depth: Int) {
+            memory = Tensor(uninitialized: [rows.reduce(0, +) * depth])
+            var next = memory.floats
+            matrices = rows.map { rows in
+                defer { next += rows * depth }
+                return HeadMatrix(pointer: next, stride: depth, rows: rows, depth: depth)
+            }
+        }
+
+        subscript(index: Int) -> HeadMatrix { matrices[index] }
+        subscript(range: PartialRangeFrom<Int>) -> ArraySlice<HeadMatrix> { matrices[range] }
+    }
+
+    /// One head in query, key or value, or in what has their shape.
+    private func strided(
         _ part: Int, _ sample: Int, _ head: Int, of place: (tensor: Tensor, start: Int)? = nil
     ) -> HeadMatrix {
         let (tensor, start) = place ?? places[part]
@@ -245,13 +272,37 @@ private struct AttentionKernel {
             stride: strides[part], rows: rows, depth: shape.depth)
     }
 
-    private func forEachHead(_ name: StaticString, products: Int, _ body: (_ sample: Int, _ head: Int) -> Void) {
+    private func multiply(_ a: GEMM.Operand, _ b: GEMM.Operand, _ result: Tensor, _ m: Int, _ n: Int, _ k: Int) {
+        GEMM.multiply(a, b, into: result.floats, strideC: n, m: m, n: n, k: k)
+    }
+
+    /// Σ over a head of gradient · output: N×heads×T.
+    private func rowProducts(_ gradient: Tensor, _ output: Tensor) -> Tensor {
+        let result = Tensor(uninitialized: [shape.samples, shape.heads, shape.queries])
+        Threads.parallelFor(count: shape.samples * shape.heads) { range in
+            for pair in range {
+                let start = pair / shape.heads * shape.queries * shape.width + pair % shape.heads * shape.depth
+                graft_row_products(
+                    gradient.floats + start, shape.width, output.floats + start, shape.width,
+                    result.floats + pair * shape.queries, shape.queries, shape.depth)
+            }
+        }
+        return result
+    }
+
+    /// - Parameter scratch: makes the memory that a thread works in.
+    private func forEachHead<Scratch>(
+        _ name: StaticString, products: Int, scratch: () -> Scratch,
+        _ body: (_ sample: Int, _ head: Int, Scratch) -> Void
+    ) {
         let pairs = shape.samples * shape.heads
         let operations = 2 * products * pairs * shape.queries * shape.keys * shape.depth
         let bytes = 4 * (products + 2) * shape.samples * shape.keys * shape.width
         Profile.measure(name, bytes: bytes, operations: rule.isCausal ? operations / 2 : operations) {
             Threads.parallelFor(count: pairs) { range in
-                for pair in range { body(pair / shape.heads, pair % shape.heads) }
+                let memory = scratch()
+                for pair in range { body(pair / shape.heads, pair % shape.heads, memory) }
+                withExtendedLifetime(memory) {}
             }
         }
         ComputationHook.run()
@@ -273,18 +324,17 @@ private struct AttentionKernel {
         (sample * shape.heads + head) * shape.queries + tile.first
     }
 
-    private func place(_ sample: Int, _ head: Int, _ tile: Tile) -> Int {
-        (sample * shape.queries + tile.first) * shape.width + head * shape.depth
-    }
-
     /// What dropout multiplies the probabilities of a tile with.
-    private func drop(_ sample: Int, _ head: Int, _ tile: Tile, _ factors: Tensor) {
-        guard let dropout = rule.dropout else { return }
+    ///
+    /// - Returns: whether there is dropout.
+    private func drop(_ sample: Int, _ head: Int, _ tile: Tile, _ factors: Tensor) -> Bool {
+        guard let dropout = rule.dropout else { return false }
         let random = PhiloxGenerator(key: dropout.key).cStream
         let start = dropout.offset + row(sample, head, tile) * shape.keys
         for i in 0..<tile.rows {
             graft_dropout_factors(
                 random, UInt64(start + i * shape.keys), tile.keys, dropout.rate, factors.floats + i * tile.keys)
         }
+        return true
     }
 }

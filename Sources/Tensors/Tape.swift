@@ -52,9 +52,11 @@ public enum Gradient {
         let part = Tensor(uninitialized: [rows, n])
         for first in stride(from: 0, to: m, by: rows) {
             let count = min(rows, m - first)
-            GEMM.multiply(
-                GEMM.Operand(pointer: left.floats + first, stride: m, isTransposed: true),
-                GEMM.Operand(pointer: right.floats, stride: n), into: part.floats, strideC: n, m: count, n: n, k: k)
+            Profile.measure("matrix product", bytes: 4 * (k * (count + n) + count * n), operations: 2 * k * count * n) {
+                GEMM.multiply(
+                    GEMM.Operand(pointer: left.floats + first, stride: m, isTransposed: true),
+                    GEMM.Operand(pointer: right.floats, stride: n), into: part.floats, strideC: n, m: count, n: n, k: k)
+            }
             try body(first * n, UnsafeBufferPointer(start: part.floats, count: count * n))
         }
         withExtendedLifetime((left, right)) {}
