@@ -3,7 +3,8 @@ import Tensors
 /// Multi-head attention of a sequence to itself (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762), between its
 /// input maps and its output map, which belong to the block.
 ///
-/// Input N×T×W for each of query, key and value, or N×T×3W where one map gives them side by side; output N×T×W. In
+/// Input N×T×W for each of query (which may be of fewer positions), key and value, or N×T×3W where one map gives them
+/// side by side; output as the query. In
 /// training probabilities are dropped with `dropout`. Keys at which the context's mask is -∞ count nothing.
 public struct SelfAttention {
     public let path: String
@@ -18,20 +19,21 @@ public struct SelfAttention {
     }
 
     public func callAsFunction(_ query: Tensor, _ key: Tensor, _ value: Tensor, _ context: ForwardContext) -> Tensor {
-        attention(query: query, key: key, value: value, mask: context.keyMask, rule(query.shape, context))
+        attention(
+            query: query, key: key, value: value, mask: context.keyMask, rule(query.shape[1], key.shape[1], context))
     }
 
     /// - Parameter packed: N×T×3W: query, key and value side by side.
     public func callAsFunction(packed: Tensor, _ context: ForwardContext) -> Tensor {
-        attention(packed: packed, mask: context.keyMask, rule(packed.shape, context))
+        attention(packed: packed, mask: context.keyMask, rule(packed.shape[1], packed.shape[1], context))
     }
 
-    private func rule(_ input: [Int], _ context: ForwardContext) -> AttentionRule {
+    private func rule(_ queries: Int, _ keys: Int, _ context: ForwardContext) -> AttentionRule {
         var rule = AttentionRule(heads: heads)
         rule.isCausal = isCausal
         if context.isTraining, dropout > 0 {
             let key = RandomKey(seed: context.seed, purpose: .dropout, path: path, epoch: context.epoch)
-            rule.dropout = (dropout, key, context.position * heads * input[1] * input[1])
+            rule.dropout = (dropout, key, context.position * heads * queries * keys)
         }
         return rule
     }

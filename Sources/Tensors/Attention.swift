@@ -137,8 +137,11 @@ private struct AttentionKernel {
         )
     }
 
-    /// Queries whose scores are in memory at one time: of 64 Ki scores, which stay in the second cache.
-    private var tileHeight: Int { min(shape.queries, max(16, (1 << 16) / max(1, shape.keys))) }
+    /// Queries whose scores are in memory at one time: of 64 Ki scores, which stay in the second cache. Causal tiles are
+    /// lower, since a tile's keys end where its last query stands.
+    private var tileHeight: Int {
+        min(shape.queries, rule.isCausal ? 64 : .max, max(16, (1 << 16) / max(1, shape.keys)))
+    }
 
     func forward() -> (output: Tensor, logarithms: Tensor) {
         let output = Tensor(uninitialized: [shape.samples, shape.queries, shape.width])

@@ -57,8 +57,9 @@ public enum BERT {
         ]
         for index in 0..<size.layers {
             let layer = bert / "encoder" / "layer" / index
-            stages.append(
-                Stage(name: "layer.\(index)", parameterPrefixes: [layer.path], module: Layer(layer, width: width)))
+            // The pooler reads the first position alone: the last layer computes no other.
+            let module = Layer(layer, width: width, isFirstPositionEnough: index == size.layers - 1)
+            stages.append(Stage(name: "layer.\(index)", parameterPrefixes: [layer.path], module: module))
         }
         stages.append(
             Stage(
@@ -108,7 +109,8 @@ public enum BERT {
         }
     }
 
-    /// Attention and feed-forward, each added to its input and then normalised. Input and output N×T×width.
+    /// Attention and feed-forward, each added to its input and then normalised. Input and output N×T×width; output
+    /// N×1×width where the first position is enough.
     struct Layer: Module {
         private let query, key, value: Linear
         private let attention: SelfAttention
@@ -116,9 +118,11 @@ public enum BERT {
         private let attentionNorm: LayerNorm
         private let feedForward: FeedForward
         private let outputNorm: LayerNorm
+        private let isFirstPositionEnough: Bool
         let isRandomInTraining = true
 
-        init(_ scope: Scope, width: Int) {
+        init(_ scope: Scope, width: Int, isFirstPositionEnough: Bool) {
+            self.isFirstPositionEnough = isFirstPositionEnough
             let maps = scope / "attention" / "self"
             query = BERT.linear(maps / "query", width, width)
             key = BERT.linear(maps / "key", width, width)
@@ -135,15 +139,18 @@ public enum BERT {
         }
 
         func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            let seen = try attention(query(x, context), key(x, context), value(x, context), context)
-            let middle = try attentionNorm(attentionOutput(seen, residual: x, context), context)
+            let asking = isFirstPositionEnough ? x.sliced(axis: 1, 0..<1) : x
+            let seen = try attention(query(asking, context), key(x, context), value(x, context), context)
+            let middle = try attentionNorm(attentionOutput(seen, residual: asking, context), context)
             return try outputNorm(feedForward(middle, residual: middle, context), context)
         }
 
         func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            for map in [query, key, value] { _ = try map.outputShape(for: input, in: pass) }
+            for map in [key, value] { _ = try map.outputShape(for: input, in: pass) }
+            let asking = isFirstPositionEnough && input.count == 3 ? [input[0], 1, input[2]] : input
+            let seen = try query.outputShape(for: asking, in: pass)
             let middle = try attentionNorm.outputShape(
-                for: attentionOutput.linear.outputShape(for: input, in: pass), in: pass)
+                for: attentionOutput.linear.outputShape(for: seen, in: pass), in: pass)
             return try outputNorm.outputShape(for: feedForward.outputShape(for: middle, in: pass), in: pass)
         }
     }
