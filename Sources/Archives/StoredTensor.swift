@@ -85,16 +85,12 @@ extension StoredTensor {
     /// The values as `Float`, row-major: exact for float32, float16, bfloat16 and small integers, rounded
     /// for float64 and large ones.
     public var scalars: [Float] {
-        switch elementType {
-        case .float32: return values(Float.self) { $0 }
-        case .float64: return values(Double.self) { Float($0) }
-        case .float16: return values(UInt16.self) { StoredTensor.widen(half: $0) }
-        case .bfloat16: return values(UInt16.self) { Float(bitPattern: UInt32($0) << 16) }
-        case .int8: return values(Int8.self) { Float($0) }
-        case .uint8: return values(UInt8.self) { Float($0) }
-        case .bool: return values(UInt8.self) { $0 == 0 ? 0 : 1 }
-        case .int32: return values(Int32.self) { Float($0) }
-        case .int64: return values(Int64.self) { Float($0) }
+        [Float](unsafeUninitializedCapacity: count) { target, filled in
+            bytes.withUnsafeBytes { bytes in
+                guard let source = bytes.baseAddress, let first = target.baseAddress else { return }
+                elementType.widen(source, into: first, count: count)
+            }
+            filled = count
         }
     }
 
@@ -140,18 +136,6 @@ extension StoredTensor {
             (0..<count).map {
                 convert(bytes.loadUnaligned(fromByteOffset: $0 * MemoryLayout<Value>.stride, as: Value.self))
             }
-        }
-    }
-
-    /// IEEE half to single precision, subnormals, infinities and NaN included.
-    private static func widen(half bits: UInt16) -> Float {
-        let sign: Float = bits & 0x8000 == 0 ? 1 : -1
-        let exponent = Int(bits >> 10 & 0x1f)
-        let mantissa = UInt32(bits & 0x3ff)
-        switch exponent {
-        case 0: return sign * Float(mantissa) * 0x1p-24
-        case 31: return Float(bitPattern: (sign < 0 ? 0xff80_0000 : 0x7f80_0000) | mantissa << 13)
-        default: return sign * Float(bitPattern: UInt32(exponent + 112) << 23 | mantissa << 13)
         }
     }
 }

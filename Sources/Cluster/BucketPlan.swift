@@ -1,5 +1,6 @@
 import Collectives
 import Tensors
+import Training
 
 /// One trainable parameter, as gradient exchange sees it.
 public struct PlannedParameter {
@@ -68,7 +69,7 @@ public struct BucketPlan {
         let reversed = Array(trainable.reversed())
         for (index, parameter) in reversed.enumerated() {
             ranges.append(next..<next + parameter.count)
-            next = Self.aligned(next + parameter.count)
+            next = ExchangeLayout.aligned(next + parameter.count)
             let limit = buckets.isEmpty ? firstBucketBytes : bucketBytes
             if (next - start.element) * Self.elementBytes >= limit || index == reversed.count - 1 {
                 buckets.append(
@@ -88,15 +89,13 @@ public struct BucketPlan {
 
     /// How many elements a plan for parameters of these sizes has.
     public static func elements(of counts: [Int], statisticsCount: Int) -> Int {
-        counts.reduce(0) { $0 + aligned($1) } + statisticsCount
+        counts.reduce(0) { $0 + ExchangeLayout.aligned($1) } + statisticsCount
     }
 
     /// Bytes that each rank gives to the all-reduce in every step.
     public var bytesPerExchange: Int { elements * Self.elementBytes }
 
     private static let elementBytes = MemoryLayout<Float>.size
-
-    private static func aligned(_ element: Int) -> Int { (element + 15) / 16 * 16 }
 
     /// The statistics ride in the last bucket, or in one of their own where no parameter learns.
     private static func append(statistics: Range<Int>, to buckets: [Bucket]) -> [Bucket] {

@@ -158,6 +158,7 @@ public final class GradientSynchronizer: GradientSink {
                     isFilled[index] ? place.add(values) : place.copy(values)
                 }
             }
+        case .product: return try add(.dense(gradient.tensor), at: index)
         case .rows(let indices, let values, let shape):
             try requireCount(shape.reduce(1, *), at: index)
             if !isFilled[index] { place.update(repeating: 0) }

@@ -69,9 +69,8 @@ public struct RunOverview: Encodable, Sendable {
             state += count * turn.optimizer.stateBuffers
         }
         let size = coordinator.preprocessing.inputSize
-        let activations = try coordinator.network.shapes(
-            for: [perPart, coordinator.network.architecture.inputChannels, size, size]
-        ).outputCount
+        let activations = try coordinator.network.keptValues(
+            for: [perPart, coordinator.network.architecture.inputChannels, size, size], recomputes: phase.recomputes)
         // Parameters twice: their own layout and the one a convolution wants.
         let values = 2 * store.parameterCount + state + exchanged + activations
         return PhaseOverview(
@@ -89,9 +88,16 @@ public struct RunSummary: Encodable, Sendable {
     public var imagesPerSecond: Double
     /// From the first line to the last.
     public var seconds: Double
-    /// Rank 0's wait for data and for other ranks, in the last phase.
+    /// From the start of the process to the end of the first optimizer step; nil where there was none.
+    public var secondsToFirstStep: Double?
+    /// Rank 0's optimizer steps of this run, validation and saving not counted.
+    public var trainingSeconds: Double
+    /// Of those, rank 0's wait for batches that were not ready, also in percent, and for other ranks.
     public var dataSeconds: Double
+    public var dataPercent: Double
     public var exchangeSeconds: Double
+    /// Rank 0's time for computing parts of forward passes again, in all phases that do.
+    public var recomputeSeconds: Double
     public var steps: Int
     /// False where a signal stopped the run.
     public var finished: Bool
@@ -107,12 +113,14 @@ extension Coordinator {
         switch event {
         case .phaseBegan(let phase, let learning, _, let bytes):
             directory?.append(PhaseLine(phase: phase.name, trainableParameters: learning, bytesPerAllReduce: bytes))
+        case .firstStepEnded: break  // Logged with its time: see `log(secondsToFirstStep:)`.
         case .step(let step):
             directory?.append(
                 StepLine(
                     phase: step.phase, epoch: step.epoch, step: step.totalSteps, loss: step.stepLoss,
                     meanLoss: step.loss, accuracy: step.accuracy, learningRate: step.learningRate,
-                    imagesPerSecond: step.imagesPerSecond))
+                    imagesPerSecond: step.imagesPerSecond, dataSeconds: step.seconds.data,
+                    dataPercent: step.seconds.dataPercent))
         case .epochEnded(let record):
             directory?.append(EpochLine(record: record))
         case .trunkFilling: break
@@ -144,7 +152,7 @@ extension Coordinator {
         let phase: String
         let epoch: Int
         let step: Int
-        let loss, meanLoss, accuracy, learningRate, imagesPerSecond: Double
+        let loss, meanLoss, accuracy, learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
     }
 
     private struct TrunkLine: Encodable {
@@ -166,6 +174,16 @@ extension Coordinator {
 
     /// Writes a remark to `log.jsonl`.
     func log(note: String) { directory?.append(NoteLine(text: note)) }
+
+    private struct FirstStepLine: Encodable {
+        var event = "first_step"
+        let secondsToFirstStep: Double
+    }
+
+    /// Writes to `log.jsonl` how long the start took.
+    func log(secondsToFirstStep: Double) {
+        directory?.append(FirstStepLine(secondsToFirstStep: secondsToFirstStep))
+    }
 
     private struct EpochLine: Encodable {
         var event = "epoch"

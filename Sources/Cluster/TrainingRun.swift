@@ -33,6 +33,7 @@ public final class TrainingRun {
 
     private var coordinator: Coordinator?
     private var lastStep: StepReport?
+    private var secondsToFirstStep: Double?
     private var trunks: [TrunkReport] = []
 
     public init(_ options: RunOptions, collectives: Collectives, report: @escaping (Event) -> Void) {
@@ -74,7 +75,7 @@ public final class TrainingRun {
             collectives: collectives, settings: settings(recipe), environment: environment(data, recipe),
             progress: description.progress)
         let outcome = try loop.run(resuming: optimizers)
-        try finish(outcome, loop.progress, recipe)
+        try finish(outcome, loop)
         return outcome == .finished ? .done : .stopped
     }
 
@@ -255,22 +256,30 @@ public final class TrainingRun {
         case .step(let step): lastStep = step
         case .trunk(let report): trunks.append(report)
         case .trunkFinished(let report): trunks[trunks.count - 1] = report
+        case .firstStepEnded:
+            if let age = ProcessAge.seconds {
+                secondsToFirstStep = age
+                coordinator?.log(secondsToFirstStep: age)
+            }
         case .phaseBegan, .epochEnded, .filesSkipped, .trunkFilling: break
         }
         coordinator?.log(event)
         report(.training(event))
     }
 
-    private func finish(_ outcome: TrainingLoop.Outcome, _ progress: RunProgress, _ recipe: Recipe) throws {
+    private func finish(_ outcome: TrainingLoop.Outcome, _ loop: TrainingLoop) throws {
         var failure: Error?
         if let coordinator {
             do {
                 let summary = RunSummary(
                     ranks: collectives.worldSize, threadsPerRank: Threads.count,
                     imagesPerSecond: lastStep?.imagesPerSecond ?? 0, seconds: Date().timeIntervalSince(start),
-                    dataSeconds: lastStep?.dataSeconds ?? 0, exchangeSeconds: lastStep?.exchangeSeconds ?? 0,
-                    steps: progress.totalSteps, finished: outcome == .finished, last: progress.last,
-                    best: progress.best, trunks: trunks)
+                    secondsToFirstStep: secondsToFirstStep, trainingSeconds: loop.seconds.steps,
+                    dataSeconds: loop.seconds.data, dataPercent: loop.seconds.dataPercent,
+                    exchangeSeconds: loop.seconds.exchange, recomputeSeconds: Recomputation.seconds,
+                    steps: loop.progress.totalSteps,
+                    finished: outcome == .finished, last: loop.progress.last, best: loop.progress.best,
+                    trunks: trunks)
                 try coordinator.finish(summary, outcome == .finished)
                 report(.ended(summary))
             } catch {

@@ -114,11 +114,15 @@ private func packed(
     _ dataset: any ImageDataset, _ index: Int, _ transform: Transform, _ shape: [Int]
 ) throws -> [UInt8] {
     let name = dataset.name(at: index)
-    guard case .pixels(let image) = try dataset.image(at: index) else {
+    var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
+    var seconds = LoadingSeconds()
+    let stored = try dataset.storedImage(at: index)
+    if case .image(.values) = stored {
         throw DatasetError.damaged(path: name, reason: "float images cannot be packed as bytes")
     }
-    var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
-    let changed = try transform.changed(image, name: name, using: &unused)
+    guard case .pixels(let changed) = try transform.changed(stored, name: name, using: &unused, &seconds) else {
+        return []  // Only float images come out as floats.
+    }
     let size = changed.width * changed.height
     return [UInt8](unsafeUninitializedCapacity: changed.pixels.count) { out, filled in
         for channel in 0..<changed.channels {

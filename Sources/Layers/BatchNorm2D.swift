@@ -89,10 +89,15 @@ public struct BatchNorm2D {
                 variance: runningVariance.value, epsilon: rule.epsilon, residual: residual,
                 activation: activation)
         }
+        let earlier = context.firstPass?.nextMoments()
         let result = try batchNormalization(
             input, scale: scale.value, shift: shift.value, epsilon: rule.epsilon, residual: residual,
-            activation: activation, collectives: context.batchNorm == .synchronised ? context.collectives : nil)
-        follow(result.moments)
+            activation: activation, collectives: context.batchNorm == .synchronised ? context.collectives : nil,
+            moments: earlier)
+        if earlier == nil {
+            context.firstPass?.note(result.moments)
+            follow(result.moments)
+        }
         return result.output
     }
 

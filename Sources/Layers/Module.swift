@@ -10,12 +10,17 @@ public protocol Module {
     /// where a call with such an input would.
     func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int]
 
+    /// The parts, one after the other, that are each recomputed as a whole where the context `recomputes`: this module
+    /// itself unless it says otherwise.
+    var segments: [any Module] { get }
+
     /// Whether a training pass draws random numbers, as dropout does: such a layer is no fixed function even where
     /// nothing in it learns. What holds such a layer says so too; false by default.
     var isRandomInTraining: Bool { get }
 }
 
 extension Module {
+    public var segments: [any Module] { [self] }
     public var isRandomInTraining: Bool { false }
 }
 
@@ -41,12 +46,20 @@ public struct ForwardContext {
     /// The ranks, for synchronised batch norm.
     public var collectives: Collectives?
     public var batchNorm: BatchNormMode
+    /// N×T, added to the attention scores of keys: -∞ for padding, 0 for tokens; nil where all are tokens. The network
+    /// sets it from the tokens it is given.
+    public var keyMask: Tensor?
+    /// Whether a training pass keeps the inputs of segments only, so that backward computes the segments again.
+    public var recomputes: Bool
+    /// What the segment under way has noted, or takes over from its first pass; nil outside of such segments.
+    var firstPass: SegmentNotes?
     /// In inference, off the tape: convolutions with their batch norm folded in. nil for the plain layers.
     public var folded: FoldedConvolutions?
 
     public init(
         isTraining: Bool, seed: UInt64 = 0, epoch: Int = 0, position: Int = 0,
-        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, folded: FoldedConvolutions? = nil
+        collectives: Collectives? = nil, batchNorm: BatchNormMode = .local, recomputes: Bool = false,
+        folded: FoldedConvolutions? = nil
     ) {
         self.isTraining = isTraining
         self.seed = seed
@@ -54,6 +67,7 @@ public struct ForwardContext {
         self.position = position
         self.collectives = collectives
         self.batchNorm = batchNorm
+        self.recomputes = recomputes
         self.folded = folded
     }
 
@@ -92,6 +106,8 @@ public enum LayerError: GraftError, Equatable {
     case inputTooSmall(path: String, window: [Int], actual: [Int])
     /// Two branches that are summed have different shapes.
     case branchesDiffer(path: String, main: [Int], shortcut: [Int])
+    /// A token that an embedding has no row for.
+    case tokenOutOfRange(path: String, token: Int, count: Int)
 
     public var exitCode: ExitCode { .data }
 
@@ -102,6 +118,8 @@ public enum LayerError: GraftError, Equatable {
         case .inputTooSmall(let path, let window, let actual):
             return "\(path): an input of \(words(actual)) is smaller than the window of \(words(window)); "
                 + "use larger images"
+        case .tokenOutOfRange(let path, let token, let count):
+            return "\(path): the token \(token) is not one of \(count); use the tokenizer that belongs to the weights"
         case .branchesDiffer(let path, let main, let shortcut):
             return "\(path): the branches to be summed give \(words(main)) and \(words(shortcut)); "
                 + "use another input size"

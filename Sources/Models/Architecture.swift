@@ -11,6 +11,8 @@ import Foundation
 /// | `vgg11` `13` `16` `19`, `vgg16_bn` (with batch norm) | `torchvision` | 224 | 1000 |
 /// | `mobilenet_v1`, `mobilenet_v1_0.25` (any width) | `keras`, `pytorch` | 224 | 1000 |
 /// | `mobilenet_v2`, `mobilenet_v2_0.5` (any width) | `torchvision`, `keras` | 224 | 1000 |
+/// | `bert_tiny` `mini` `small` `medium` `base` `large` | `sequence-classification` | 512 tokens | 2 |
+/// | `gpt2`, `gpt2_medium` `large` `xl` | `language-model` | 1024 tokens | 50257 |
 ///
 /// Input sizes are those the published weights were trained at; any other that the layers allow works.
 public struct Architecture: Equatable, Sendable {
@@ -22,6 +24,8 @@ public struct Architecture: Equatable, Sendable {
         case vgg(VGG.Depth, normalizes: Bool)
         case mobileNetV1(width: Double, MobileNetV1.Variant)
         case mobileNetV2(width: Double, MobileNetV2.Variant)
+        case bert(BERT.Size)
+        case gpt2(GPT2.Size)
     }
 
     /// The name that `init(named:)` knows (`resnet50`, `mobilenet_v1_0.25`).
@@ -31,8 +35,10 @@ public struct Architecture: Equatable, Sendable {
     public let classes: Int
     /// 3 for RGB, 1 for grey.
     public let inputChannels: Int
-    /// Height and width in pixels that the published weights were trained at.
+    /// Height and width in pixels that the published weights were trained at; of networks over text, the most tokens.
     public let inputSize: Int
+    /// What tokens a network over text takes; nil for a network over images.
+    public let tokens: TokenInput?
     let configuration: Configuration
 
     /// Looks an architecture up.
@@ -53,6 +59,7 @@ public struct Architecture: Equatable, Sendable {
         self.variant = entry.variant
         configuration = entry.configuration
         inputSize = entry.inputSize
+        tokens = entry.tokens
         self.classes = classes ?? entry.classes
         self.inputChannels = inputChannels ?? 3
         try check(self.classes, "classes")
@@ -75,6 +82,8 @@ public struct Architecture: Equatable, Sendable {
         case .vgg(let depth, let normalizes): VGG.network(self, depth, normalizes: normalizes, seed: seed)
         case .mobileNetV1(let width, let variant): MobileNetV1.network(self, width: width, variant, seed: seed)
         case .mobileNetV2(let width, let variant): MobileNetV2.network(self, width: width, variant, seed: seed)
+        case .bert(let size): BERT.network(self, size, seed: seed)
+        case .gpt2(let size): GPT2.network(self, size, seed: seed)
         }
     }
 
@@ -83,6 +92,7 @@ public struct Architecture: Equatable, Sendable {
         ResNet.Depth.allCases.map { "resnet\($0.rawValue)" } + ["resnet8"]
         + CIFARResNet.Depth.allCases.map { "resnet\($0.rawValue)" } + ["mobilenet_v1", "mobilenet_v2"]
         + VGG.Depth.allCases.flatMap { ["vgg\($0.rawValue)", "vgg\($0.rawValue)_bn"] }
+        + BERT.Size.allCases.map { "bert_\($0.rawValue)" } + GPT2.Size.allCases.map(gpt2Name)
 
     private func check(_ number: Int, _ key: String) throws {
         guard number >= 1 else {
@@ -90,6 +100,16 @@ public struct Architecture: Equatable, Sendable {
                 architecture: name, key: key, value: "\(number)", expected: "a positive number")
         }
     }
+}
+
+/// What a network over text takes: tokens N×T, `Int32`.
+public struct TokenInput: Equatable, Sendable {
+    /// How many tokens there are.
+    public let vocabulary: Int
+    /// The most tokens of a sequence.
+    public let positions: Int
+    /// The token that only fills a sequence up; nil where there is none.
+    public let padding: Int32?
 }
 
 extension Architecture: CustomStringConvertible {
@@ -104,11 +124,13 @@ extension Architecture {
         var configuration: Configuration
         var inputSize: Int
         var classes: Int
+        var tokens: TokenInput?
     }
 
     private static func entry(named name: String, variant: String?) throws -> Entry {
         if name.hasPrefix("mobilenet_v1") { return try mobileNetV1(name, variant) }
         if name.hasPrefix("mobilenet_v2") { return try mobileNetV2(name, variant) }
+        if let language = try language(name, variant) { return language }
         let number = name.hasPrefix("resnet") ? Int(name.dropFirst("resnet".count)) : nil
         if let number, let depth = ResNet.Depth(rawValue: number) {
             let choice = try choose(variant, from: depth.variants, for: name)
@@ -138,6 +160,25 @@ extension Architecture {
                 name: name, variant: choice.rawValue, configuration: .resNet8, inputSize: 32, classes: 10)
         }
         throw unknown(name)
+    }
+
+    /// The smallest GPT-2 is just `gpt2`.
+    private static func gpt2Name(_ size: GPT2.Size) -> String {
+        size == .small ? "gpt2" : "gpt2_\(size.rawValue)"
+    }
+
+    private static func language(_ name: String, _ variant: String?) throws -> Entry? {
+        if let size = BERT.Size.allCases.first(where: { "bert_\($0.rawValue)" == name }) {
+            let choice = try choose(variant, from: BERT.Variant.allCases, for: name)
+            return Entry(
+                name: name, variant: choice.rawValue, configuration: .bert(size), inputSize: BERT.tokens.positions,
+                classes: 2, tokens: BERT.tokens)
+        }
+        guard let size = GPT2.Size.allCases.first(where: { gpt2Name($0) == name }) else { return nil }
+        let choice = try choose(variant, from: GPT2.Variant.allCases, for: name)
+        return Entry(
+            name: name, variant: choice.rawValue, configuration: .gpt2(size), inputSize: GPT2.tokens.positions,
+            classes: GPT2.tokens.vocabulary, tokens: GPT2.tokens)
     }
 
     private static func mobileNetV1(_ name: String, _ variant: String?) throws -> Entry {

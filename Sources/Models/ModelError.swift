@@ -9,9 +9,14 @@ public enum ModelError: GraftError, Equatable {
     /// Images that do not have the dimensions the network takes.
     case wrongImages(architecture: String, expected: String, actual: [Int])
 
+    /// Tokens that do not have the dimensions the network takes.
+    case wrongTokens(architecture: String, expected: String, actual: [Int])
+
     public var exitCode: ExitCode {
-        if case .wrongImages = self { return .data }
-        return .usage
+        switch self {
+        case .wrongImages, .wrongTokens: .data
+        default: .usage
+        }
     }
 
     public var description: String {
@@ -27,6 +32,9 @@ public enum ModelError: GraftError, Equatable {
                 + "it has \(known.joined(separator: ", "))"
         case .invalidNumber(let architecture, let key, let value, let expected):
             return "architecture \(architecture): \(key) is \(value), expected \(expected)"
+        case .wrongTokens(let architecture, let expected, let actual):
+            return "\(architecture): takes tokens \(expected), not "
+                + actual.map(String.init).joined(separator: "×")
         case .wrongImages(let architecture, let expected, let actual):
             return "\(architecture): takes images \(expected), not "
                 + actual.map(String.init).joined(separator: "×")

@@ -21,9 +21,10 @@ public struct Stage {
     }
 }
 
-/// A classifier of images: stages, the last of them a pooling, then a head.
+/// A network over images or text: stages (of images the last is a pooling), then a head.
 ///
-/// Input N×C×H×W, float32, preprocessed as the weights ask; output N×classes, logits.
+/// Input images N×C×H×W, float32, preprocessed as the weights ask, or tokens N×T, int32; output N×classes logits (of a
+/// language model N×T×vocabulary).
 public final class Network {
     public let architecture: Architecture
     /// All parameters and buffers, by path.
@@ -54,10 +55,46 @@ public final class Network {
         try head(run(input, stages: first..<stages.count, context), context)
     }
 
-    /// Runs some stages, without the head.
+    /// Computes the cross-entropy between logits and labels, summed over samples (of a language model over positions,
+    /// without holding all logits where the vocabulary is large).
+    ///
+    /// - Parameters:
+    ///   - labels: N (of a language model N×T) classes, `Int32`.
+    ///   - labelSmoothing, ignoreIndex: as `Tensors.crossEntropy` takes them.
+    /// - Throws: `ModelError` or `LayerError` where the input does not fit.
+    public func crossEntropy(
+        _ input: Tensor, labels: Tensor, _ context: ForwardContext, labelSmoothing: Float = 0,
+        ignoreIndex: Int32? = nil
+    ) throws -> Tensor {
+        let features = try run(input, stages: 0..<stages.count, context)
+        if let head = head as? VocabularyHead {
+            return try head.crossEntropy(
+                features, labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
+        }
+        return Tensors.crossEntropy(
+            try head(features, context), labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
+    }
+
+    /// Runs some stages, without the head. Padding among tokens is masked where they go in; who starts later gives the
+    /// context its `keyMask`.
     public func run(_ input: Tensor, stages range: Range<Int>, _ context: ForwardContext) throws -> Tensor {
-        if range.lowerBound == 0 { try check(input.shape) }
-        return try stages[range].reduce(input) { try $1.module($0, context) }
+        var context = context
+        if range.lowerBound == 0 {
+            try check(input.shape)
+            context.keyMask = keyMask(of: input) ?? context.keyMask
+        }
+        guard context.recomputes, context.isTraining else {
+            return try stages[range].reduce(input) { try $1.module($0, context) }
+        }
+        return try Segments(of: stages[range].map(\.module), input: input.shape)(input, context)
+    }
+
+    /// What keeps attention off the padding among tokens N×T: `ForwardContext.keyMask`; nil where there is none.
+    public func keyMask(of tokens: Tensor) -> Tensor? {
+        guard let padding = architecture.tokens?.padding else { return nil }
+        let indices = tokens.indices
+        guard indices.contains(padding) else { return nil }
+        return Tensor(indices.map { $0 == padding ? -.infinity : 0 }, shape: tokens.shape)
     }
 
     /// Whether a parameter or buffer belongs to the classifier.
@@ -75,6 +112,14 @@ public final class Network {
         return pass
     }
 
+    /// Values that a training pass with images N×C×H×W keeps for backward, at most.
+    ///
+    /// - Throws: as `shapes(for:)`.
+    public func keptValues(for images: [Int], recomputes: Bool) throws -> Int {
+        let all = try shapes(for: images).outputCount
+        return recomputes ? try min(all, Segments(of: stages.map(\.module), input: images).keptCount) : all
+    }
+
     /// The shape of the logits for images N×C×H×W, found without computing.
     ///
     /// - Throws: what a call with such images would throw, with the path of the layer.
@@ -90,6 +135,13 @@ public final class Network {
     }
 
     private func check(_ images: [Int]) throws {
+        if let tokens = architecture.tokens {
+            guard images.count == 2, (1...tokens.positions).contains(images[1]) else {
+                throw ModelError.wrongTokens(
+                    architecture: architecture.name, expected: "N×T, T from 1 to \(tokens.positions)", actual: images)
+            }
+            return
+        }
         guard images.count == 4, images[1] == architecture.inputChannels else {
             throw ModelError.wrongImages(
                 architecture: architecture.name, expected: "N×\(architecture.inputChannels)×H×W",

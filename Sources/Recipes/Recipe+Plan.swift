@@ -14,7 +14,7 @@ extension Recipe.Phase {
         let phase = Phase(
             name: name, length: length,
             streams: [DataStream(name: "train", dataset: "train", batch: batch)], turns: [turn],
-            batchNorm: batchNorm)
+            batchNorm: batchNorm, recomputes: recomputes)
         switch technique {
         case .fineTuning: return FineTuning.phases(phase, rules: rules)
         case .featureExtraction: return FeatureExtraction.phases(phase)

@@ -35,6 +35,8 @@ extension Recipe {
 
     private static func isHarmless(_ key: String) -> Bool {
         harmlessKeys.contains { key == $0 || key.hasPrefix($0 + ".") }
+            // Of a phase: costs time and saves memory, to the same bits.
+            || key.hasPrefix("phases[") && key.hasSuffix("].recompute")
     }
 
     /// Every setting under its key path, in the order of the printed recipe.
@@ -137,6 +139,7 @@ extension Recipe.Phase {
         node["schedule"] = schedule.node
         node["clip-norm"] = clipNorm.map { RecipeNode($0) }
         node["accumulate"] = RecipeNode(accumulate)
+        node["recompute"] = RecipeNode(recomputes)
         node["label-smoothing"] = RecipeNode(labelSmoothing)
         node["batch-norm"] = RecipeNode(batchNorm.rawValue)
         return node

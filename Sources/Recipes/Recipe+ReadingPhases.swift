@@ -32,7 +32,7 @@ extension RecipeNode {
 extension Recipe.Phase {
     static let keys = [
         "name", "epochs", "steps", "batch", "transfer", "unfreeze", "freeze", "learn", "rules", "optimizer",
-        "groups", "schedule", "clip-norm", "accumulate", "label-smoothing", "batch-norm",
+        "groups", "schedule", "clip-norm", "accumulate", "recompute", "label-smoothing", "batch-norm",
     ]
 
     init(_ section: Section, defaultName: String, hasWeights: Bool) throws {
@@ -49,6 +49,7 @@ extension Recipe.Phase {
         schedule = try Self.schedule(section, length: length) ?? schedule
         clipNorm = try section.number("clip-norm", "give a number above 0, or remove the key") { $0 > 0 }
         accumulate = try section.integer("accumulate", atLeast: 1) ?? accumulate
+        recomputes = try section.flag("recompute") ?? recomputes
         labelSmoothing =
             try section.number("label-smoothing", "give a number from 0 to below 1") { $0 >= 0 && $0 < 1 }
             ?? labelSmoothing

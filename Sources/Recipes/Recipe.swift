@@ -171,6 +171,8 @@ public struct Recipe: Equatable, Sendable {
         public var clipNorm: Double?
         /// Parts a batch is computed in, one after the other.
         public var accumulate = 1
+        /// Whether backward computes parts of the network again, to save memory.
+        public var recomputes = false
         public var labelSmoothing = 0.0
         public var batchNorm = BatchNormStatistics.local
 

@@ -32,15 +32,26 @@ public func activated(_ input: Tensor, _ activation: Activation) -> Tensor {
     guard activation != .identity else { return input }
     let result = Tensor(
         shape: input.shape, storage: Storage(byteCount: input.storage.byteCount), layout: input.layout)
-    Threads.parallelFor(count: input.storedCount, grain: 1 << 15) { range in
-        graft_activate(
-            input.storage.floats + range.lowerBound, result.storage.floats + range.lowerBound, range.count,
-            activation.code, activation.slope)
+    Profile.measure("activation", bytes: 8 * input.storedCount) {
+        Threads.parallelFor(count: input.storedCount, grain: 1 << 15) { range in
+            graft_activate(
+                input.storage.floats + range.lowerBound, result.storage.floats + range.lowerBound, range.count,
+                activation.code, activation.slope)
+        }
     }
     let output = result.detached
     return result.recorded("activation", from: [input]) { gradient in
-        [activationGradient(gradient, output: output, activation)]
+        [activationGradient(&gradient, output: output, activation)]
     }
+}
+
+/// `activationGradient` in the memory of `gradient` where nobody else holds that.
+func activationGradient(_ gradient: inout Tensor, output: Tensor, _ activation: Activation) -> Tensor {
+    guard !Tape.isRecording, gradient.layout.isRowMajor == output.layout.isRowMajor,
+        gradient.opaqueLayout.isSame(as: output.opaqueLayout), let target = gradient.takeIfUnique()
+    else { return activationGradient(gradient, output: output, activation) }
+    writeActivationGradient(target, output: output, activation, to: target)
+    return target
 }
 
 /// `gradient` where the activation that made `output` lets it through. Linear in `gradient`.
@@ -48,14 +59,23 @@ func activationGradient(_ gradient: Tensor, output: Tensor, _ activation: Activa
     let source = gradient.converted(toLayoutOf: output)
     let result = Tensor(
         shape: output.shape, storage: Storage(byteCount: output.storage.byteCount), layout: output.layout)
-    Threads.parallelFor(count: output.storedCount, grain: 1 << 15) { range in
-        let start = range.lowerBound
-        graft_activate_gradient(
-            source.storage.floats + start, output.storage.floats + start, result.storage.floats + start,
-            range.count, activation.code, activation.slope)
-    }
+    writeActivationGradient(source, output: output, activation, to: result)
     return result.recorded("activation gradient", from: [gradient]) { second in
         [activationGradient(second, output: output, activation)]
+    }
+}
+
+/// All in one layout; `result` may be `gradient`.
+private func writeActivationGradient(
+    _ gradient: Tensor, output: Tensor, _ activation: Activation, to result: Tensor
+) {
+    Profile.measure("activation gradient", bytes: 12 * output.storedCount) {
+        Threads.parallelFor(count: output.storedCount, grain: 1 << 15) { range in
+            let start = range.lowerBound
+            graft_activate_gradient(
+                gradient.storage.floats + start, output.storage.floats + start, result.storage.floats + start,
+                range.count, activation.code, activation.slope)
+        }
     }
 }
 

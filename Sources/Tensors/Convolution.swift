@@ -53,7 +53,7 @@ public func convolution2D(
     let kept = activation == .identity ? nil : output
     let inputs = [input, weight] + (bias.map { [$0] } ?? [])
     return output.recorded("convolution", from: inputs, squaredInputs: 1..<3) { gradient in
-        let gradient = kept.map { activationGradient(gradient, output: $0, activation) } ?? gradient
+        if let kept { gradient = activationGradient(&gradient, output: kept, activation) }
         let inputGradient =
             input.requiresGradient ? convolutionInputGradient(gradient, weight: weight, geometry) : nil
         var weightGradient: Tensor?

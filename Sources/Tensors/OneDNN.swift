@@ -133,12 +133,15 @@ final class Primitive {
     /// What a profile calls it, and the multiplications and additions of one run.
     private let name: StaticString
     private let operations: Int
+    /// Scratch memory that the primitive must be given; nil where it wants none.
+    private let scratchpad: OpaqueLayout?
 
     /// Takes ownership of `description`.
     init(_ description: dnnl_primitive_desc_t, name: StaticString) {
         self.description = description
         self.name = name
         operations = 0
+        scratchpad = nil
         var primitive: dnnl_primitive_t?
         OneDNN.check(dnnl_primitive_create(&primitive, description), "dnnl_primitive_create")
         self.primitive = OneDNN.unwrap(primitive, "dnnl_primitive_create")
@@ -156,10 +159,15 @@ final class Primitive {
         self.name = name
         self.operations = operations
         var description: dnnl_primitive_desc_t?
+        let attributes = attributes ?? PrimitiveAttributes()
         let status = dnnl_primitive_desc_create(
-            &description, operation, attributes?.handle, OneDNN.engine, hint?.description)
+            &description, operation, attributes.handle, OneDNN.engine, hint?.description)
         guard status == dnnl_success, let description else { return nil }
         self.description = description
+        let scratch = dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0).map {
+            OpaqueLayout($0.pointee)
+        }
+        scratchpad = scratch.flatMap { $0.byteCount > 0 ? $0 : nil }
         var primitive: dnnl_primitive_t?
         OneDNN.check(dnnl_primitive_create(&primitive, description), "dnnl_primitive_create")
         self.primitive = OneDNN.unwrap(primitive, "dnnl_primitive_create")
@@ -188,15 +196,17 @@ final class Primitive {
 
     /// Runs the primitive on storages that lie in the given layouts.
     func execute(_ arguments: [(index: Int32, layout: OpaqueLayout, storage: Storage)]) {
-        let memories = arguments.map { argument in
+        let scratch = scratchpad.map { (DNNL_ARG_SCRATCHPAD, $0, Storage(byteCount: $0.byteCount)) }
+        let given = arguments + (scratch.map { [$0] } ?? [])
+        let memories = given.map { argument in
             var memory: dnnl_memory_t?
             OneDNN.check(
-                dnnl_memory_create(&memory, &argument.layout.descriptor, OneDNN.engine, argument.storage.pointer),
+                dnnl_memory_create(&memory, &argument.1.descriptor, OneDNN.engine, argument.2.pointer),
                 "dnnl_memory_create")
             return OneDNN.unwrap(memory, "dnnl_memory_create")
         }
         defer { for memory in memories { dnnl_memory_destroy(memory) } }
-        let list = zip(arguments, memories).map { dnnl_exec_arg_t(arg: $0.index, memory: $1) }
+        let list = zip(given, memories).map { dnnl_exec_arg_t(arg: $0.0, memory: $1) }
         Profile.measure(name, bytes: arguments.reduce(0) { $0 + $1.layout.byteCount }, operations: operations) {
             OneDNN.check(
                 dnnl_primitive_execute(primitive, OneDNN.stream, Int32(list.count), list), "dnnl_primitive_execute")

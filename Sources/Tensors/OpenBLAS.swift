@@ -92,19 +92,15 @@ public enum OpenBLAS {
         return unsafeBitCast(symbol, to: Parallel.self)()
     }
 
-    /// c ← alpha · op(a) · op(b) + beta · c, all row-major; op(a) is m×k, op(b) k×n, c m×n.
+    /// c ← alpha · op(a) · op(b) + beta · c; see `GEMM`.
     static func multiply(
-        _ a: UnsafePointer<Float>, transposed transposeA: Bool, _ b: UnsafePointer<Float>,
-        transposed transposeB: Bool, into c: UnsafeMutablePointer<Float>, m: Int, n: Int, k: Int,
-        alpha: Float = 1, beta: Float = 0
+        _ a: GEMM.Operand, _ b: GEMM.Operand, into c: UnsafeMutablePointer<Float>, strideC: Int, m: Int, n: Int,
+        k: Int, alpha: Float, beta: Float
     ) {
-        guard m > 0, n > 0 else { return }
-        Profile.measure("matrix product", bytes: 4 * (m * k + k * n + m * n), operations: 2 * m * n * k) {
-            library.sgemm(
-                CblasRowMajor, transposeA ? CblasTrans : CblasNoTrans, transposeB ? CblasTrans : CblasNoTrans,
-                blasint(m), blasint(n), blasint(k), alpha, a, blasint(max(1, transposeA ? m : k)), b,
-                blasint(max(1, transposeB ? k : n)), beta, c, blasint(max(1, n)))
-        }
+        library.sgemm(
+            CblasRowMajor, a.isTransposed ? CblasTrans : CblasNoTrans, b.isTransposed ? CblasTrans : CblasNoTrans,
+            blasint(m), blasint(n), blasint(k), alpha, a.pointer, blasint(max(1, a.stride)), b.pointer,
+            blasint(max(1, b.stride)), beta, c, blasint(max(1, strideC)))
     }
 }
 

@@ -69,8 +69,8 @@ public enum Philox {
 
 /// The stream of random numbers that a `RandomKey` names. Any of them can be asked for by its index.
 public struct PhiloxGenerator: RandomNumberGenerator, Sendable {
-    private let key: SIMD2<UInt32>
-    private let stream: SIMD2<UInt32>
+    let key: SIMD2<UInt32>
+    let stream: SIMD2<UInt32>
     /// The index of the next 32-bit word.
     public private(set) var index: UInt64
 

@@ -3,6 +3,9 @@ import COneDNN
 /// What a primitive of oneDNN does to its result before it writes it:
 ///
 ///     activationScale · activation(scale · result + residual)
+///
+/// And where its scratch memory comes from: from us, since the library would keep as much as the greediest primitive
+/// wants for good.
 final class PrimitiveAttributes {
     /// How a residual is added.
     enum Residual {
@@ -21,6 +24,9 @@ final class PrimitiveAttributes {
         var handle: dnnl_primitive_attr_t?
         OneDNN.check(dnnl_primitive_attr_create(&handle), "dnnl_primitive_attr_create")
         self.handle = OneDNN.unwrap(handle, "dnnl_primitive_attr_create")
+        OneDNN.check(
+            dnnl_primitive_attr_set_scratchpad_mode(handle, dnnl_scratchpad_mode_user),
+            "dnnl_primitive_attr_set_scratchpad_mode")
         var operations: dnnl_post_ops_t?
         OneDNN.check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
         defer { dnnl_post_ops_destroy(operations) }

@@ -1,3 +1,5 @@
+import CKernels
+
 extension Tensor {
     /// Sums over the dimensions in which this tensor was made by repeating one of the given shape: what
     /// broadcasting does to a gradient.
@@ -148,7 +150,8 @@ struct Reduction {
                 if inner == 1 {
                     sums[0] = sum(source, rows)
                 } else {
-                    sumRows(source, rows: rows, inner: inner, into: sums)
+                    sums.update(repeating: 0, count: inner)
+                    graft_column_sums(source, sums, rows, inner)
                 }
             }
         }
@@ -170,16 +173,6 @@ struct Reduction {
         var total = lanes.sum()
         for i in whole..<count { total += Double(x[i]) }
         return total
-    }
-
-    private static func sumRows(
-        _ x: UnsafePointer<Float>, rows: Int, inner: Int, into sums: UnsafeMutablePointer<Double>
-    ) {
-        for j in 0..<inner { sums[j] = Double(x[j]) }
-        for i in 1..<Swift.max(1, rows) {
-            let row = x + i &* inner
-            for j in 0..<inner { sums[j] += Double(row[j]) }
-        }
     }
 
     /// Finds the largest elements and, in row-major order of the reduced dimensions, which they are. A NaN

@@ -1,3 +1,4 @@
+import CKernels
 import Foundation
 
 /// exp(x) / Σ exp(x) along `axis`.
@@ -43,7 +44,7 @@ enum Softmax {
                     for i in 0..<length { y[i] = (x[i] - largest) - logarithm }
                 } else {
                     let scale = Float(1 / sum)
-                    for i in 0..<length { y[i] = Foundation.exp(x[i] - largest) * scale }
+                    graft_exponentials(x, y, length, largest, scale, 0)
                 }
             }
         }
@@ -53,12 +54,9 @@ enum Softmax {
 
     /// The largest of the numbers, and the sum of exp(x - largest).
     static func exponentials(_ x: UnsafeMutablePointer<Float>, _ count: Int) -> (largest: Float, sum: Double) {
-        var largest = -Float.infinity
-        for i in 0..<count { largest = x[i] > largest ? x[i] : largest }
+        var largest = graft_largest(x, count)
         // A row of -∞ alone would give NaN; it has no largest number to take off.
         if largest == -.infinity { largest = 0 }
-        var sum = 0.0
-        for i in 0..<count { sum += Double(Foundation.exp(x[i] - largest)) }
-        return (largest, sum)
+        return (largest, graft_sum_of_exponentials(x, count, largest))
     }
 }

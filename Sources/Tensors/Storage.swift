@@ -8,7 +8,7 @@ package final class Storage: @unchecked Sendable {
     package let pointer: UnsafeMutableRawPointer
     package let byteCount: Int
     package let elementType: ElementType
-    private let isBorrowed: Bool
+    let isBorrowed: Bool
 
     /// Reordered copies for the layouts that constant convolution weights are used in. Emptied
     /// whenever the values change.

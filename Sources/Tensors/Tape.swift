@@ -9,6 +9,9 @@ public enum Gradient {
     case dense(Tensor)
     /// For embeddings: gradients of the rows named by `indices` (which may repeat); all others are zero.
     case rows(indices: Tensor, values: Tensor, shape: [Int])
+    /// leftᵀ · right, for the weight of a linear layer: N×O and N×I make a gradient of O×I. Given only to a sink that
+    /// `prefersFactors`.
+    case product(left: Tensor, right: Tensor)
 
     /// The gradient as a tensor of the variable's shape.
     public var tensor: Tensor {
@@ -16,6 +19,17 @@ public enum Gradient {
         case .dense(let tensor): return tensor
         case .rows(let indices, let values, let shape):
             var sum = Tensor.zeros(shape)
+            add(to: &sum)
+            return sum
+        case .product(let left, let right): return matmul(left, right, transposeA: true)
+        }
+    }
+
+    /// Adds this to a dense gradient of the same variable, in place where nobody else holds its memory.
+    func add(to sum: inout Tensor) {
+        switch self {
+        case .dense, .product: Elementwise.add(tensor, into: &sum)
+        case .rows(let indices, let values, let shape):
             let width = shape.dropFirst().reduce(1, *)
             let rows = indices.indices
             values.withScalars { values in
@@ -25,8 +39,25 @@ public enum Gradient {
                     }
                 }
             }
-            return sum
         }
+    }
+
+    /// Calls `body` with stretches of the gradient, row-major, and where in it they begin: all of it at once, or, of a
+    /// product, some rows at a time, so that it is never in memory as a whole.
+    public func forEachPart(_ body: (_ offset: Int, UnsafeBufferPointer<Float>) throws -> Void) rethrows {
+        guard case .product(let a, let b) = self else { return try tensor.withScalars { try body(0, $0) } }
+        let (left, right) = (a.rowMajor, b.rowMajor)
+        let (k, m, n) = (left.shape[0], left.shape[1], right.shape[1])
+        let rows = max(1, min(m, (1 << 20) / max(1, n)))
+        let part = Tensor(uninitialized: [rows, n])
+        for first in stride(from: 0, to: m, by: rows) {
+            let count = min(rows, m - first)
+            GEMM.multiply(
+                GEMM.Operand(pointer: left.floats + first, stride: m, isTransposed: true),
+                GEMM.Operand(pointer: right.floats, stride: n), into: part.floats, strideC: n, m: count, n: n, k: k)
+            try body(first * n, UnsafeBufferPointer(start: part.floats, count: count * n))
+        }
+        withExtendedLifetime((left, right)) {}
     }
 }
 
@@ -38,10 +69,14 @@ public protocol GradientSink: AnyObject {
     /// Where the sink wants the gradient of a variable written, row-major; nil where it does not care. What is written
     /// there is handed to `gradientReady` like any other gradient, and must stay until then.
     func room(for variable: VariableID) -> UnsafeMutableBufferPointer<Float>?
+
+    /// Whether the sink takes the gradient of a linear layer's weight as `Gradient.product`.
+    var prefersFactors: Bool { get }
 }
 
 extension GradientSink {
     public func room(for variable: VariableID) -> UnsafeMutableBufferPointer<Float>? { nil }
+    public var prefersFactors: Bool { false }
 }
 
 /// What backward gives for the parameters of a layer.
@@ -55,7 +90,10 @@ public enum ParameterGradient: Sendable {
 }
 
 /// Computes the gradients of an operation's inputs from that of its output; nil where none is wanted.
-typealias Backward = (Tensor) throws -> [Tensor?]
+///
+/// The output's gradient is not needed afterwards: where nobody else holds its memory (`Tensor.takeIfUnique`), that may
+/// be used again.
+typealias Backward = (inout Tensor) throws -> [Tensor?]
 
 /// One operation on the tape, or one leaf.
 final class TapeNode {
@@ -67,16 +105,18 @@ final class TapeNode {
     let squaredInputs: Range<Int>
     private(set) var inputs: [TapeNode?]
     private(set) var backward: Backward?
+    /// In place of `backward`, for a node that stands for a part of the forward pass: computes that part again.
+    private(set) var recompute: (() throws -> Tensor)?
 
     // Used while backward runs.
     var gradient: Tensor?
-    /// For a leaf that rows were gathered from: the gradients of those rows.
+    /// For a leaf: a gradient that is not written out, such as those of rows that were gathered from it.
     var rows: Gradient?
     var pendingConsumers = 0
 
     init(
         name: StaticString, inputs: [TapeNode?], backward: Backward?, isLeaf: Bool = false,
-        squaredInputs: Range<Int> = 0..<0
+        squaredInputs: Range<Int> = 0..<0, recompute: (() throws -> Tensor)? = nil
     ) {
         self.name = name
         sequence = Tape.nextSequence()
@@ -84,6 +124,7 @@ final class TapeNode {
         self.inputs = inputs
         self.backward = backward
         self.squaredInputs = squaredInputs
+        self.recompute = recompute
     }
 
     static func leaf() -> TapeNode { TapeNode(name: "variable", inputs: [], backward: nil, isLeaf: true) }
@@ -105,6 +146,7 @@ final class TapeNode {
     /// Lets go of everything the operation kept for its backward.
     func release() {
         backward = nil
+        recompute = nil
         inputs = []
     }
 
@@ -170,11 +212,28 @@ extension Tensor {
 }
 
 extension Tensor {
-    /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable whose whole
-    /// gradient is about to be computed and the sink has room for it.
+    /// This variable, where what its gradient is about to be given is all of it.
+    private var soleConsumersVariable: VariableID? {
+        guard let node, node.pendingConsumers == 1, node.gradient == nil, node.rows == nil, !Tape.isRecording else {
+            return nil
+        }
+        return node.variable
+    }
+
+    /// Leaves leftᵀ · right as the gradient of this variable, where that is all of it and the sink prefers factors.
+    ///
+    /// - Returns: whether it did.
+    func leaveFactors(_ left: Tensor, _ right: Tensor) -> Bool {
+        guard soleConsumersVariable != nil, Tape.sink?.prefersFactors == true else { return false }
+        node?.rows = .product(left: left, right: right)
+        return true
+    }
+
+    /// Uninitialised row-major memory for this tensor's gradient: the sink's own where this is a variable that has no
+    /// gradient yet and the sink has room for it. Further contributions are added there.
     func memoryForGradient() -> Tensor {
-        if let node, let variable = node.variable, node.pendingConsumers == 1, node.gradient == nil, node.rows == nil,
-            !Tape.isRecording, let room = Tape.sink?.room(for: variable), room.count == count,
+        if let node, let variable = node.variable, node.gradient == nil, !Tape.isRecording,
+            let room = Tape.sink?.room(for: variable), room.count == count,
             let first = room.baseAddress
         {
             return Tensor(
@@ -224,20 +283,24 @@ private struct BackwardPass {
                 try report(node, variable, to: sink)
                 continue
             }
-            let gradient = node.gradient
-            node.gradient = nil
-            try propagate(gradient, through: node, ready: &ready)
+            if let recompute = node.recompute {
+                try expand(node, recompute, ready: &ready)
+            } else {
+                try propagate(through: node, ready: &ready)
+            }
         }
     }
 
     /// Hands `node`'s gradient to its inputs and queues those that have now heard from all consumers.
     /// A node that got no gradient still tells its inputs not to wait for it.
-    private func propagate(_ gradient: Tensor?, through node: TapeNode, ready: inout SequenceHeap) throws {
+    private func propagate(through node: TapeNode, ready: inout SequenceHeap) throws {
         guard let backward = node.backward else {
             preconditionFailure("backward: the tape of \(node.name) was freed; use keepGraph to walk it twice")
         }
         let inputs = node.inputs
-        let contributions = try gradient.map(backward)
+        var contributions: [Tensor?]?
+        // Taken from the node, which would else hold it too.
+        if var gradient = node.gradient.take() { contributions = try backward(&gradient) }
         if !keepGraph { node.release() }
         for (index, input) in inputs.enumerated() {
             guard let input else { continue }
@@ -253,20 +316,43 @@ private struct BackwardPass {
         }
     }
 
-    private func report(_ node: TapeNode, _ variable: VariableID, to sink: GradientSink) throws {
-        let (dense, rows) = (node.gradient, node.rows)
-        node.gradient = nil
-        node.rows = nil
-        switch (dense, rows) {
-        case (nil, nil): return
-        case (let dense?, nil): try sink.gradientReady(.dense(dense), for: variable)
-        case (nil, let rows?): try sink.gradientReady(rows, for: variable)
-        case (let dense?, let rows?): try sink.gradientReady(.dense(dense + rows.tensor), for: variable)
+    /// Computes the part that `node` stands for again, and takes its operations into this walk in place of the node.
+    private func expand(
+        _ node: TapeNode, _ recompute: () throws -> Tensor, ready: inout SequenceHeap
+    ) throws {
+        let inputs = node.inputs.compactMap { $0 }
+        let gradient = node.gradient.take()
+        let root = gradient == nil ? nil : try Recomputation.time(recompute).node
+        if !keepGraph { node.release() }
+        if let root {
+            countConsumers(from: root, upTo: inputs)
+            root.gradient = gradient
+            ready.insert(root)
+        }
+        for input in inputs {
+            input.pendingConsumers -= 1
+            if input.pendingConsumers == 0 { ready.insert(input) }
         }
     }
 
-    private func countConsumers(from root: TapeNode) {
-        var visited: Set<UInt64> = [root.sequence]
+    private func report(_ node: TapeNode, _ variable: VariableID, to sink: GradientSink) throws {
+        let rows = node.rows
+        node.rows = nil
+        guard var dense = node.gradient else {
+            if let rows { try sink.gradientReady(rows, for: variable) }
+            return
+        }
+        node.gradient = nil  // so that the rows may be added in place
+        if let rows {
+            if Tape.isRecording { dense = dense + rows.tensor } else { rows.add(to: &dense) }
+        }
+        try sink.gradientReady(.dense(dense), for: variable)
+    }
+
+    /// - Parameter known: nodes that were counted before and have more consumers now.
+    private func countConsumers(from root: TapeNode, upTo known: [TapeNode] = []) {
+        var visited = Set(known.map(\.sequence))
+        visited.insert(root.sequence)
         var stack = [root]
         root.pendingConsumers = 0
         while let node = stack.popLast() {

@@ -127,6 +127,14 @@ extension Tensor {
         return try body(UnsafeMutableBufferPointer(start: storage.floats, count: count))
     }
 
+    /// This tensor off the tape for writing over it, where nobody else holds its memory; else nil. It must not be read
+    /// as what it was any more.
+    mutating func takeIfUnique() -> Tensor? {
+        guard node == nil, isKnownUniquelyReferenced(&storage), !storage.isBorrowed else { return nil }
+        storage.reordered = []
+        return detached
+    }
+
     /// The same tensor with its elements in row-major order; itself if they already are.
     var rowMajor: Tensor {
         guard case .opaque(let opaque) = layout else { return self }

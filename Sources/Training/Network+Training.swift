@@ -54,17 +54,21 @@ extension Optimizer {
             frozenPaths: parameters.filter { !$0.isTrainable }.map(\.path), headPrefix: network.headPrefix)
     }
 
-    /// Takes the current step for one parameter of the network.
+    /// Takes the current step for one parameter of the network, or for a stretch of it.
     ///
-    /// - Parameter gradient: row-major, as long as the parameter.
+    /// - Parameters:
+    ///   - gradient: row-major, as long as the parameter or the stretch.
+    ///   - offset: where in the parameter a stretch begins; nil for all of it.
     public func update(
-        _ parameter: Parameter, gradient: UnsafeBufferPointer<Float>, learningRate: Double, gradientScale: Double = 1
+        _ parameter: Parameter, gradient: UnsafeBufferPointer<Float>, learningRate: Double, gradientScale: Double = 1,
+        at offset: Int? = nil
     ) {
         parameter.update { values in
-            Profile.measure("optimizer", bytes: 4 * (2 + 2 * configuration.stateBuffers) * gradient.count) {
+            let stretch = offset.map { $0..<$0 + gradient.count } ?? 0..<values.count
+            Profile.measure("optimizer", bytes: 4 * (3 + 2 * configuration.stateBuffers) * gradient.count) {
                 update(
-                    parameter.path, values: values, gradient: gradient, learningRate: learningRate,
-                    gradientScale: gradientScale)
+                    parameter.path, values: UnsafeMutableBufferPointer(rebasing: values[stretch]), gradient: gradient,
+                    learningRate: learningRate, gradientScale: gradientScale, at: offset)
             }
         }
     }

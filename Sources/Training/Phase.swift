@@ -14,16 +14,19 @@ public struct Phase: Codable, Equatable, Sendable {
     public var turns: [Turn]
     /// Whose statistics batch norm uses while this phase trains.
     public var batchNorm: BatchNormStatistics
+    /// Whether backward computes segments of the network again to save the memory of what they keep.
+    public var recomputes: Bool
 
     public init(
         name: String, length: PhaseLength, streams: [DataStream], turns: [Turn],
-        batchNorm: BatchNormStatistics = .local
+        batchNorm: BatchNormStatistics = .local, recomputes: Bool = false
     ) {
         self.name = name
         self.length = length
         self.streams = streams
         self.turns = turns
         self.batchNorm = batchNorm
+        self.recomputes = recomputes
     }
 
     /// Optimizer steps in one epoch over `samples` samples of the first stream; the last, smaller

@@ -9,6 +9,7 @@ struct Bench: ParsableCommand {
             work measured:
 
               graft bench step --architecture resnet50 --batch 16 --threads 1 --json
+              graft bench io --data photos/train --augment --threads 1
             """,
-        subcommands: [BenchStep.self])
+        subcommands: [BenchStep.self, BenchIO.self])
 }

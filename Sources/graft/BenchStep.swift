@@ -13,12 +13,15 @@ struct BenchStep: ParsableCommand {
         commandName: "step",
         abstract: "Time training or inference steps of an architecture.",
         discussion: """
-            Random weights, random normalised images. A training step is forward,
-            cross-entropy, backward into the gradient exchange and SGD with momentum, as
-            a training run takes it in one process; an inference step is forward alone,
-            off the tape.
+            Random weights, random normalised images or random tokens. A training step is
+            forward, cross-entropy, backward into the gradient exchange and the optimizer,
+            as a training run takes it in one process: SGD with momentum for images, AdamW
+            for text. BERT classifies sequences, GPT-2 predicts every next token. An
+            inference step is forward alone, off the tape, with batch norm folded into
+            convolutions.
 
               graft bench step --architecture resnet50 --batch 16 --threads 1 --json
+              graft bench step --architecture bert_base --sequence 128 --batch 8
               graft bench step --architecture mobilenet_v1_0.25 --mode infer --size 128
 
             items_per_second is the batch over the median step. peak_rss_mib is the most
@@ -35,11 +38,14 @@ struct BenchStep: ParsableCommand {
     @Option(help: "The variant of the architecture, such as v1 or keras.")
     var variant: String?
 
-    @Option(help: "Images per step.")
+    @Option(help: "Images or sequences per step.")
     var batch = 16
 
     @Option(help: ArgumentHelp("Height and width (default: what the published weights take).", valueName: "pixels"))
     var size: Int?
+
+    @Option(help: "Tokens per sequence, of a network over text.")
+    var sequence = 128
 
     @Option(help: "Threads (default: one per core).")
     var threads: Int?
@@ -59,14 +65,21 @@ struct BenchStep: ParsableCommand {
     @Flag(name: .customLong("exact-convolutions"), help: "Direct convolutions only, no Winograd.")
     var exactConvolutions = false
 
+    @Flag(help: "Let backward compute parts of the network again, to save memory.")
+    var recompute = false
+
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
     func validate() throws {
-        let numbers = [("--batch", batch), ("--steps", steps), ("--size", size ?? 1), ("--threads", threads ?? 1)]
+        let numbers = [
+            ("--batch", batch), ("--steps", steps), ("--size", size ?? 1), ("--sequence", sequence),
+            ("--threads", threads ?? 1),
+        ]
         for (name, number) in numbers where number < 1 {
             throw ValidationError("\(name) \(number) is not possible; give 1 or more")
         }
+        if recompute, mode == .infer { throw ValidationError("--recompute is of training; use --mode train") }
         if warmup < 0 { throw ValidationError("--warmup \(warmup) is not possible; give 0 or more") }
     }
 
@@ -75,6 +88,7 @@ struct BenchStep: ParsableCommand {
         let variant: String
         let mode: Mode
         let batch: Int
+        /// Pixels, or tokens a sequence.
         let size: Int
         let threads: Int
         let steps: Int
@@ -84,6 +98,10 @@ struct BenchStep: ParsableCommand {
         let peakRssMib: Double
         let poolHighWaterMib: Double
         let poolHeldMib: Double
+        /// How often the timed steps asked the system for memory of tensors.
+        let systemAllocations: Int
+        /// Of a step; nil where nothing is recomputed.
+        let recomputeSeconds: Double?
         let matrixProductGflopsOneThread: Double
         let matrixProductGflops: Double
         let openblasKernel: String
@@ -98,13 +116,16 @@ struct BenchStep: ParsableCommand {
         ConvolutionAlgorithms.areExact = exactConvolutions
         try OpenBLAS.open()
         let architecture = try Architecture(named: architecture, variant: variant)
-        let pixels = size ?? architecture.inputSize
-        let shape = [batch, architecture.inputChannels, pixels, pixels]
+        let isText = architecture.tokens != nil
+        let side = isText ? sequence : size ?? architecture.inputSize
+        let shape = isText ? [batch, side] : [batch, architecture.inputChannels, side, side]
         let network = architecture.network()
         _ = try network.outputShape(for: shape)
-        let step = try makeStep(network, Self.random(shape), Self.labels(batch, architecture.classes))
+        let step = try makeStep(network, shape)
         for _ in 0..<warmup { try step() }
+        let (allocations, recomputing) = (Self.systemAllocations, Recomputation.seconds)
         let seconds = try (0..<steps).map { _ in try Self.seconds(step) }
+        let (newAllocations, recomputed) = (Self.systemAllocations - allocations, Recomputation.seconds - recomputing)
         var profiled: [Profile.Entry]?
         var overhead: Double?
         if profile {
@@ -117,10 +138,11 @@ struct BenchStep: ParsableCommand {
         try report(
             Answer(
                 architecture: architecture.name, variant: architecture.variant, mode: mode, batch: batch,
-                size: pixels, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
+                size: side, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
                 poolHeldMib: Double(StoragePool.shared.statistics.bytesHeld) / 1_048_576,
+                systemAllocations: newAllocations, recomputeSeconds: recompute ? recomputed / Double(steps) : nil,
                 matrixProductGflopsOneThread: Self.matrixProductGflops(threads: 1),
                 matrixProductGflops: Self.matrixProductGflops(threads: plan.threads),
                 openblasKernel: OpenBLAS.description.kernel, profile: profiled, overheadSeconds: overhead))
@@ -128,37 +150,30 @@ struct BenchStep: ParsableCommand {
 
     // MARK: What is timed
 
-    private func makeStep(_ network: Network, _ images: Tensor, _ labels: Tensor) throws -> () throws -> Void {
+    private func makeStep(_ network: Network, _ shape: [Int]) throws -> () throws -> Void {
+        let work = StepWork(network, shape)
         switch mode {
         case .infer:
             let count = network.stages.count
             let trunk = try FrozenTrunk(network, stages: 0..<count)
             return {
                 try withoutTape {
-                    let logits = try network(trunk(images), .inference, startingAt: count)
+                    let logits = try network(trunk(work.input), .inference, startingAt: count)
                     _ = logits.withScalars { $0[0] }
                 }
             }
         case .train:
-            let trainer = try StepTrainer(network)
-            return { try trainer.step(images, labels) }
+            let trainer = try StepTrainer(network, recomputes: recompute)
+            return { try trainer.step(work) }
         }
     }
+
+    private static var systemAllocations: Int { StoragePool.shared.statistics.systemAllocations }
 
     private static func seconds(_ body: () throws -> Void) rethrows -> Double {
         let begin = DispatchTime.now().uptimeNanoseconds
         try body()
         return Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
-    }
-
-    /// Of mean 0 and deviation 1, as normalised images are.
-    private static func random(_ shape: [Int]) -> Tensor {
-        .uniform(
-            shape, in: -1.732..<1.732, key: RandomKey(seed: 0, purpose: .initialization, path: "bench"))
-    }
-
-    private static func labels(_ count: Int, _ classes: Int) -> Tensor {
-        Tensor(indices: (0..<count).map { Int32($0 * 7 % classes) }, shape: [count])
     }
 
     /// The speed of a large single-precision product, the best of four.
@@ -167,7 +182,7 @@ struct BenchStep: ParsableCommand {
         Threads.count = threads
         defer { Threads.count = before }
         let n = 2048
-        let (a, b) = (random([n, n]), random([n, n]))
+        let (a, b) = (StepWork.random([n, n]), StepWork.random([n, n]))
         let best = (0..<4).map { _ in seconds { _ = matmul(a, b) } }.min() ?? .infinity
         return 2 * Double(n * n * n) / best / 1e9
     }
@@ -200,6 +215,14 @@ struct BenchStep: ParsableCommand {
                 format: "memory            %.0f MiB peak, of it tensors %.0f MiB in %.0f MiB of the pool",
                 answer.peakRssMib,
                 answer.poolHighWaterMib, answer.poolHeldMib))
+        print("allocations       \(answer.systemAllocations) from the system in the timed steps")
+        if let again = answer.recomputeSeconds {
+            print(
+                String(
+                    format: "recomputing       %.4f s of a step (%.1f %%)", again,
+                    100 * again / answer.stepSecondsMedian
+                ))
+        }
         print(
             String(
                 format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
@@ -226,34 +249,5 @@ struct BenchStep: ParsableCommand {
         }
         rows.append(row("overhead", "", overhead, ["", "", ""]))
         for line in Output.table(rows) { print(line) }
-    }
-}
-
-/// A training step on one process: what the training loop does, without data and bookkeeping.
-private final class StepTrainer {
-    private let network: Network
-    private let synchronizer: GradientSynchronizer
-    private let optimizer: Optimizer
-
-    init(_ network: Network) throws {
-        self.network = network
-        synchronizer = GradientSynchronizer(
-            plan: BucketPlan(learning: network.store.parameters, statisticsCount: 0), collectives: SingleProcess())
-        optimizer = try Optimizer(
-            OptimizerConfiguration(
-                rule: .sgd, learningRate: 0.01, momentum: 0.9, usesNesterov: false, beta1: 0.9, beta2: 0.999,
-                epsilon: 1e-8, weightDecay: 1e-4, decaysNormalization: true, groups: []), network: network)
-    }
-
-    func step(_ images: Tensor, _ labels: Tensor) throws {
-        synchronizer.beginStep()
-        let loss = crossEntropy(try network(images, .training), labels: labels) * (1 / Float(images.shape[0]))
-        try loss.backward(into: synchronizer)
-        let gradients = try synchronizer.finish()
-        optimizer.beginStep()
-        for parameter in network.store.parameters {
-            guard let gradient = gradients[parameter.id] else { continue }
-            optimizer.update(parameter, gradient: UnsafeBufferPointer(gradient), learningRate: 0.01)
-        }
     }
 }

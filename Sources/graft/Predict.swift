@@ -84,8 +84,8 @@ struct Predict: ParsableCommand {
                 try forEachBatch(of: stored.name, in: stored.file, trained, body)
             } else {
                 var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
-                let image = try ImageDecoder.decode(fileAt: input)
-                waiting.append((input, try transform(.pixels(image), name: input, using: &unused)))
+                let file = try ImageDecoder.bytes(ofFileAt: input)
+                waiting.append((input, try transform(.encoded(file), name: input, using: &unused)))
                 if waiting.count == Self.batch { try flush() }
             }
         }

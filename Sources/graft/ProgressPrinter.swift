@@ -28,6 +28,7 @@ final class ProgressPrinter {
             line(
                 "phase \(phase.name): \(Output.grouped(learning)) of \(Output.grouped(parameters)) parameters learn, "
                     + "\(Self.bytes(bytes)) per all-reduce")
+        case .training(.firstStepEnded): break
         case .training(.step(let step)): json ? () : show(step)
         case .training(.epochEnded(let record)): json ? printJSON(record) : show(record)
         case .training(.trunkFilling(let computed, let all)):
@@ -45,9 +46,10 @@ final class ProgressPrinter {
 
     private func show(_ step: StepReport) {
         let text = String(
-            format: "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %@ left",
+            format:
+                "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
             step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
-            step.imagesPerSecond, Self.duration(step.secondsLeft))
+            step.imagesPerSecond, step.seconds.dataPercent, Self.duration(step.secondsLeft))
         passing(text)
     }
 
@@ -121,6 +123,7 @@ final class ProgressPrinter {
             summary.finished ? "done" : "stopped and saved",
             summary.steps, duration(summary.seconds), summary.imagesPerSecond, summary.ranks,
             summary.ranks == 1 ? "" : "s")
+        text += String(format: ", %.1f %% waiting for data", summary.dataPercent)
         if let best = summary.best { text += String(format: ", best top-1 %.1f %%", best.top1 * 100) }
         return text
     }

@@ -17,7 +17,10 @@ final class ArgumentTests: CommandTestCase {
     }
 
     func testEveryCommandHasExamples() throws {
-        let commands = [["train"], ["evaluate"], ["predict"], ["convert"], ["inspect"], ["pack"], ["bench", "step"]]
+        let commands = [
+            ["train"], ["evaluate"], ["predict"], ["convert"], ["inspect"], ["pack"], ["bench", "step"],
+            ["bench", "io"],
+        ]
         for command in commands {
             // So wide that the parser breaks no line itself.
             let outcome = try graft(command + ["--help"], environment: ["COLUMNS": "500"])

@@ -88,6 +88,26 @@ final class TrainingRunTests: TrainingRunTestCase {
         XCTAssertGreaterThan(largestDifference(whole, try losses("plain")), 1e-2, "schedule and groups do nothing")
     }
 
+    /// Blocks computed again by backward give the same weights and running statistics, to the bit, with each kind of
+    /// batch norm; the summary says what that took. A batch of one sample leaves a rank without.
+    func testRecomputingTrainsTheSame() throws {
+        struct Summary: Decodable { var recomputeSeconds: Double }
+        for (mode, ranks) in [("local", 1), ("local", 2), ("synchronised", 2)] {
+            let settings = [
+                "train.batch-norm=\(mode)", "train.epochs=1", "data.train.first-per-class=3", "train.batch=29",
+            ]
+            for recompute in [false, true] {
+                let name = "\(mode)-\(ranks)-\(recompute)"
+                assertDone(try train(name, ranks: ranks, settings + ["train.recompute=\(recompute)"]))
+                let text = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(name)/summary.json"))
+                let decoder = JSONDecoder()
+                decoder.keyDecodingStrategy = .convertFromSnakeCase
+                XCTAssertEqual(try decoder.decode(Summary.self, from: text).recomputeSeconds > 0, recompute, name)
+            }
+            XCTAssertEqual(try weights("\(mode)-\(ranks)-true"), try weights("\(mode)-\(ranks)-false"), mode)
+        }
+    }
+
     /// Samples sent by the coordinator train the same network as samples read from a shared file system. The other
     /// ranks work where the path of the data leads nowhere.
     func testScatteredDataTrainsTheSame() throws {

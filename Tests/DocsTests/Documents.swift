@@ -20,6 +20,10 @@ enum Documents {
         FileManager.default.fileExists(atPath: root.appendingPathComponent(path).path)
     }
 
+    /// Whether measurements beside other programs, and their tests, can be made here.
+    static let hasPython = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+        .contains { FileManager.default.isExecutableFile(atPath: "\($0)/python3") }
+
     /// A fenced block, or one that is indented by four spaces: its language is `indented`.
     struct Block {
         let document: String

@@ -90,6 +90,7 @@ final class RecipeTests: XCTestCase {
                 freeze: ["*"]
                 learn: [head, "*.bn*"]
                 accumulate: 4
+                recompute: true
                 clip-norm: 0.5
                 label-smoothing: 0.1
                 batch-norm: synchronised
@@ -179,7 +180,7 @@ final class RecipeTests: XCTestCase {
         let base = try recipe(small)
         for option in [
             "name=x", "run.output=o", "run.save-every={steps: 3}", "run.validate-every={steps: 3}", "run.keep=9",
-            "run.log-every=3", "data.prefetch=2", "data.sharding=scatter",
+            "run.log-every=3", "data.prefetch=2", "data.sharding=scatter", "train.recompute=true",
         ] {
             let other = try recipe(small, [option])
             XCTAssertNotEqual(other, base, option)

@@ -50,6 +50,39 @@ final class MatrixProductTests: XCTestCase {
         XCTAssertEqual(batch.shape, [2, 3, 5])
     }
 
+    /// The gradient of a large weight, as factors and in parts of some rows.
+    func testFactorsOfAGradient() throws {
+        final class Factors: GradientSink {
+            var gradients: [VariableID: Gradient] = [:]
+            let prefersFactors = true
+            func gradientReady(_ gradient: Gradient, for variable: VariableID) { gradients[variable] = gradient }
+        }
+        let x = randomTensor([3, 900], seed: 1)
+        let variables = [Tensor.variable(randomTensor([1300, 900], seed: 2)), .variable(.zeros([1300]))]
+        func loss() -> Tensor { square(linear(x, weight: variables[0], bias: variables[1])).sum() }
+        let expected = try gradient(of: loss(), wrt: variables)
+        let sink = Factors()
+        try loss().backward(into: sink)
+        let found = try variables.map { try XCTUnwrap(sink.gradients[XCTUnwrap($0.variableID)]) }
+        guard case .product = found[0], case .dense = found[1] else { return XCTFail("not as factors") }
+        for (gradient, expected) in zip(found, expected) {
+            XCTAssertEqual(gradient.tensor.scalars, expected.scalars)
+            var parts: [Float] = []
+            gradient.forEachPart { offset, values in
+                XCTAssertEqual(offset, parts.count)
+                parts += values
+            }
+            XCTAssertEqual(parts, expected.scalars)
+        }
+        // Used twice, its gradient is a sum and no product.
+        let twice = Factors()
+        let y = linear(x, weight: variables[0])
+        try (square(y) + linear(x, weight: variables[0])).sum().backward(into: twice)
+        guard case .dense? = twice.gradients[try XCTUnwrap(variables[0].variableID)] else {
+            return XCTFail("a weight used twice")
+        }
+    }
+
     func testNothingToMultiply() {
         assertEqual(matmul(.zeros([2, 0]), .zeros([0, 3])), [Float](repeating: 0, count: 6), shape: [2, 3])
         XCTAssertEqual(matmul(.zeros([0, 4]), .zeros([4, 3])).shape, [0, 3])

@@ -1,4 +1,5 @@
 import Foundation
+import Tensors
 
 /// Random brightness, contrast, saturation and hue, in random order: torchvision's `ColorJitter` on
 /// 8-bit images. Each number v draws a factor from [max(0, 1 - v), 1 + v]; hue draws a shift from
@@ -57,102 +58,47 @@ public struct ColorJitter: Codable, Equatable, Sendable {
 extension DecodedImage {
     /// Pillow's `ImageEnhance.Brightness`: 0 is black, 1 the image itself.
     package func adjustingBrightness(by factor: Double) -> DecodedImage {
-        blended(by: Float(factor)) { _, _, _ in (0, 0, 0) }
+        blended(from: 0, by: Float(factor))
     }
 
     /// Pillow's `ImageEnhance.Contrast`: 0 is the mean grey, 1 the image itself.
     package func adjustingContrast(by factor: Double) -> DecodedImage {
         let grey = converted(toChannels: 1).pixels
-        let sum = grey.reduce(0) { $0 + Int($1) }
-        let mean = UInt8(Double(sum) / Double(grey.count) + 0.5)
-        return blended(by: Float(factor)) { _, _, _ in (mean, mean, mean) }
+        let sum = grey.reduce(0) { $0 &+ Int($1) }
+        return blended(from: UInt8(Double(sum) / Double(grey.count) + 0.5), by: Float(factor))
     }
 
     /// Pillow's `ImageEnhance.Color`: 0 is grey, 1 the image itself.
     package func adjustingSaturation(by factor: Double) -> DecodedImage {
-        if channels == 1 { return self }
-        return blended(by: Float(factor)) { red, green, blue in
-            let grey = luma(red, green, blue)
-            return (grey, grey, grey)
-        }
+        if channels == 1 || Float(factor) == 1 { return self }
+        var changed = pixels
+        ImageKernels.saturate(&changed, by: Float(factor))
+        return DecodedImage(width: width, height: height, channels: channels, pixels: changed)
     }
 
     /// Turns every colour by `turn` (-0.5 to 0.5 of the colour circle), through Pillow's 8-bit HSV.
     package func adjustingHue(by turn: Double) -> DecodedImage {
         if channels == 1 { return self }
-        let shift = UInt8(truncatingIfNeeded: Int(turn * 255))
-        var turned = pixels
-        for i in Swift.stride(from: 0, to: turned.count, by: 3) {
-            var (hue, saturation, value) = hsv(turned[i], turned[i + 1], turned[i + 2])
-            hue = hue &+ shift
-            (turned[i], turned[i + 1], turned[i + 2]) = rgb(hue, saturation, value)
-        }
-        return DecodedImage(width: width, height: height, channels: channels, pixels: turned)
+        var changed = pixels
+        ImageKernels.turnHue(&changed, by: UInt8(truncatingIfNeeded: Int(turn * 255)))
+        return DecodedImage(width: width, height: height, channels: channels, pixels: changed)
     }
 
-    /// Pillow's `Image.blend(degenerate, image, factor)`.
-    private func blended(
-        by factor: Float, with degenerate: (UInt8, UInt8, UInt8) -> (UInt8, UInt8, UInt8)
-    ) -> DecodedImage {
+    /// Pillow's `Image.blend` with an image of one level everywhere: a table of the 256 results.
+    private func blended(from base: UInt8, by factor: Float) -> DecodedImage {
         if factor == 1 { return self }
-        func mix(_ from: UInt8, _ to: UInt8) -> UInt8 {
-            UInt8(min(max(Float(from) + factor * (Float(to) - Float(from)), 0), 255))
+        let table = (0..<256).map { level in
+            UInt8(min(max(Float(base) + factor * (Float(level) - Float(base)), 0), 255))
         }
-        var mixed = pixels
-        if channels == 1 {
-            for i in mixed.indices { mixed[i] = mix(degenerate(mixed[i], mixed[i], mixed[i]).0, mixed[i]) }
-        } else {
-            for i in Swift.stride(from: 0, to: mixed.count, by: 3) {
-                let base = degenerate(mixed[i], mixed[i + 1], mixed[i + 2])
-                mixed[i] = mix(base.0, mixed[i])
-                mixed[i + 1] = mix(base.1, mixed[i + 1])
-                mixed[i + 2] = mix(base.2, mixed[i + 2])
+        let mixed = [UInt8](unsafeUninitializedCapacity: pixels.count) { out, filled in
+            table.withUnsafeBufferPointer { table in
+                pixels.withUnsafeBufferPointer { pixels in
+                    for i in pixels.indices { out[i] = table[Int(pixels[i])] }
+                }
             }
+            filled = pixels.count
         }
         return DecodedImage(width: width, height: height, channels: channels, pixels: mixed)
-    }
-}
-
-/// Pillow's `convert("HSV")` of one pixel: float and double where it has them.
-private func hsv(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> (UInt8, UInt8, UInt8) {
-    let most = max(red, green, blue)
-    let least = min(red, green, blue)
-    guard most > least else { return (0, 0, most) }
-    let range = Float(most - least)
-    let saturation = range / Float(most)
-    let (r, g, b) = (Float(most - red) / range, Float(most - green) / range, Float(most - blue) / range)
-    let sextant: Float
-    if red == most {
-        sextant = b - g
-    } else if green == most {
-        sextant = Float(2.0 + Double(r) - Double(b))
-    } else {
-        sextant = Float(4.0 + Double(g) - Double(r))
-    }
-    let hue = Float(fmod(Double(sextant) / 6.0 + 1.0, 1.0))
-    return (UInt8(clamping: Int(Double(hue) * 255)), UInt8(clamping: Int(Double(saturation) * 255)), most)
-}
-
-/// Pillow's HSV to RGB of one pixel.
-private func rgb(_ hue: UInt8, _ saturation: UInt8, _ value: UInt8) -> (UInt8, UInt8, UInt8) {
-    guard saturation > 0 else { return (value, value, value) }
-    let sextant = Double(hue) * 6.0 / 255.0
-    let index = Int(sextant.rounded(.down))
-    let fraction = Double(Float(sextant - Double(index)))
-    let strength = Double(Float(Double(saturation) / 255.0))
-    func level(_ share: Double) -> UInt8 {
-        UInt8(clamping: Int((Double(value) * share).rounded(.toNearestOrAwayFromZero)))
-    }
-    let p = level(1.0 - strength)
-    let q = level(1.0 - strength * fraction)
-    let t = level(1.0 - strength * (1.0 - fraction))
-    switch index % 6 {
-    case 0: return (value, t, p)
-    case 1: return (q, value, p)
-    case 2: return (p, value, t)
-    case 3: return (p, q, value)
-    case 4: return (t, p, value)
-    default: return (value, p, q)
     }
 }
 

@@ -1,3 +1,5 @@
+import Tensors
+
 /// An image of 8-bit samples, rows from the top, channels interleaved (H×W×C).
 public struct DecodedImage: Equatable, Sendable {
     public let width: Int
@@ -35,15 +37,7 @@ public struct DecodedImage: Equatable, Sendable {
             return DecodedImage(width: width, height: height, channels: 3, pixels: colored)
         }
         precondition(wanted == 1 && channels == 3, "DecodedImage: \(channels) to \(wanted) channels")
-        let grey = [UInt8](unsafeUninitializedCapacity: count) { out, filled in
-            pixels.withUnsafeBufferPointer { source in
-                for i in 0..<count {
-                    out[i] = luma(source[3 * i], source[3 * i + 1], source[3 * i + 2])
-                }
-            }
-            filled = count
-        }
-        return DecodedImage(width: width, height: height, channels: 1, pixels: grey)
+        return DecodedImage(width: width, height: height, channels: 1, pixels: ImageKernels.luma(pixels))
     }
 
     /// The part of the image that starts at (`left`, `top`).
@@ -83,7 +77,22 @@ public struct DecodedImage: Equatable, Sendable {
 
     /// The mirror image: left becomes right.
     public func flippedHorizontally() -> DecodedImage {
-        rearranged(width: width, height: height) { x, y in (width - 1 - x, y) }
+        let mirrored = [UInt8](unsafeUninitializedCapacity: pixels.count) { out, filled in
+            pixels.withUnsafeBufferPointer { pixels in
+                guard let out = out.baseAddress, let pixels = pixels.baseAddress else { return }
+                for row in 0..<height {
+                    var from = pixels + row * width * channels
+                    var to = out + ((row + 1) * width - 1) * channels
+                    for _ in 0..<width {
+                        for channel in 0..<channels { to[channel] = from[channel] }
+                        from += channels
+                        to -= channels
+                    }
+                }
+            }
+            filled = pixels.count
+        }
+        return DecodedImage(width: width, height: height, channels: channels, pixels: mirrored)
     }
 
     /// The image as EXIF orientation `code` (1-8) says it should be seen; other codes change nothing.
@@ -122,12 +131,6 @@ public struct DecodedImage: Equatable, Sendable {
         }
         return DecodedImage(width: newWidth, height: newHeight, channels: channels, pixels: moved)
     }
-}
-
-/// Pillow's grey value of a colour (ITU-R 601-2 luma).
-@inline(__always)
-func luma(_ red: UInt8, _ green: UInt8, _ blue: UInt8) -> UInt8 {
-    UInt8(truncatingIfNeeded: (Int(red) * 19595 + Int(green) * 38470 + Int(blue) * 7471 + 0x8000) >> 16)
 }
 
 /// An image of 32-bit values, channel by channel (C×H×W).

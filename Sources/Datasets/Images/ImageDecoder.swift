@@ -4,7 +4,8 @@ import Foundation
 ///
 /// The pixels are those of Pillow's `ImageOps.exif_transpose(Image.open(file)).convert("RGB")`, with one
 /// exception: of 16-bit grey the high byte is taken, where Pillow cuts every value at 255 and so
-/// turns most of such an image white. Checked against Pillow 13 on files of every kind.
+/// turns most of such an image white. Checked against Pillow 13 on files of every kind. (A random
+/// crop of a large JPEG is decoded at a fraction of its size: see `Resizing.denominator`.)
 public enum ImageDecoder {
     /// The most pixels an image may have; Pillow refuses twice its warning limit of 89,478,485.
     public static let pixelLimit = 178_956_970
@@ -18,7 +19,7 @@ public enum ImageDecoder {
 
     /// Decodes a file's contents; `name` is what errors call it.
     public static func decode(_ bytes: [UInt8], name: String) throws -> DecodedImage {
-        if JPEG.recognizes(bytes) { return try JPEG.decode(bytes, name: name) }
+        if JPEG.recognizes(bytes) { return try JPEG(bytes, name: name).decoded() }
         if PNG.recognizes(bytes) { return try PNG.decode(bytes, name: name) }
         throw DatasetError.notAnImage(path: name)
     }
@@ -34,7 +35,7 @@ public enum ImageDecoder {
     }
 
     /// A whole file, which may be empty or anything.
-    static func bytes(ofFileAt path: String) throws -> [UInt8] {
+    package static func bytes(ofFileAt path: String) throws -> [UInt8] {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw DatasetError.unreadable(path) }
         defer { close(descriptor) }

@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Tensors
 
 /// How pixels between pixels are made up: `nearest` takes the pixel under the centre; `bilinear` is a
 /// triangle filter and `bicubic` a cubic one with a = -0.5, both widened when shrinking (antialiased).
@@ -21,31 +22,57 @@ extension DecodedImage {
         left: Int, top: Int, width cropWidth: Int, height cropHeight: Int, toWidth newWidth: Int,
         height newHeight: Int, _ interpolation: Interpolation
     ) -> DecodedImage {
-        precondition(newWidth > 0 && newHeight > 0, "resize to \(newWidth)×\(newHeight)")
-        if newWidth == cropWidth && newHeight == cropHeight {
-            return cropped(left: left, top: top, width: cropWidth, height: cropHeight)
+        resized(
+            Resizing(
+                box: CropRectangle(left: left, top: top, width: cropWidth, height: cropHeight), width: newWidth,
+                height: newHeight, interpolation))
+    }
+
+    /// What `resizing` makes of the picture that this is, or that this is a half, a quarter or an eighth of.
+    ///
+    /// - Parameter denominator: 1, 2, 4 or 8; the picture's sizes divided by it, rounded up, are this image's.
+    package func resized(_ resizing: Resizing, denominator: Int = 1) -> DecodedImage {
+        let (box, part) = (resizing.box, resizing.part)
+        precondition(resizing.width > 0 && resizing.height > 0, "resize to \(resizing.width)×\(resizing.height)")
+        if resizing.width == box.width && resizing.height == box.height && denominator == 1 {
+            return cropped(
+                left: box.left + part.left, top: box.top + part.top, width: part.width, height: part.height)
         }
-        if interpolation == .nearest {
-            return cropped(left: left, top: top, width: cropWidth, height: cropHeight)
-                .resizedToNearest(width: newWidth, height: newHeight)
+        if resizing.interpolation == .nearest {
+            return cropped(left: box.left, top: box.top, width: box.width, height: box.height)
+                .resizedToNearest(width: resizing.width, height: resizing.height)
+                .cropped(left: part.left, top: part.top, width: part.width, height: part.height)
         }
-        let part = SampleRows(pixels, start: (top * width + left) * channels, stride: width * channels)
-        let across = ResamplingWeights(from: cropWidth, to: newWidth, interpolation)
-        let down = ResamplingWeights(from: cropHeight, to: newHeight, interpolation)
-        // Pillow 13 does the pass first that leaves less to do, by this rule (found by comparing pixels:
-        // the order shows in the last bit).
-        let isVerticalFirst = newHeight < cropHeight && 2 * (cropWidth - newWidth) < cropHeight - newHeight
-        let result: SampleRows
-        if isVerticalFirst {
-            result = part.resampledDown(down, rowSamples: cropWidth * channels)
-                .resampledAcross(across, rows: newHeight, channels: channels)
-        } else {
-            result = part.resampledAcross(across, rows: cropHeight, channels: channels)
-                .resampledDown(down, rowSamples: newWidth * channels)
-        }
+        let across = resamplingPass(
+            ScaledExtent(start: box.left, count: box.width, denominator: denominator, limit: width),
+            to: resizing.width, keeping: part.left..<(part.left + part.width), resizing.interpolation)
+        let down = resamplingPass(
+            ScaledExtent(start: box.top, count: box.height, denominator: denominator, limit: height),
+            to: resizing.height, keeping: part.top..<(part.top + part.height), resizing.interpolation)
         return DecodedImage(
-            width: newWidth, height: newHeight, channels: channels,
-            pixels: result.packed(rows: newHeight, rowSamples: newWidth * channels))
+            width: part.width, height: part.height, channels: channels,
+            pixels: resampled(across, down, isVerticalFirst: resizing.isVerticalFirst(denominator)))
+    }
+
+    /// Both passes, each over no more of the image than the other needs.
+    private func resampled(
+        _ across: ImageKernels.Pass, _ down: ImageKernels.Pass, isVerticalFirst: Bool
+    ) -> [UInt8] {
+        if isVerticalFirst {
+            let columns = across.sources
+            let lower = ImageKernels.resampledDown(
+                pixels, width: width, channels: channels, columns: columns, firstRow: 0, down)
+            let shifted = ImageKernels.Pass(
+                starts: across.starts.map { $0 - Int32(columns.lowerBound) }, counts: across.counts,
+                weights: across.weights, pitch: across.pitch)
+            return ImageKernels.resampledAcross(
+                lower, width: columns.count, channels: channels, rows: 0..<down.starts.count, shifted)
+        }
+        let rows = down.sources
+        let narrower = ImageKernels.resampledAcross(pixels, width: width, channels: channels, rows: rows, across)
+        let newWidth = across.starts.count
+        return ImageKernels.resampledDown(
+            narrower, width: newWidth, channels: channels, columns: 0..<newWidth, firstRow: rows.lowerBound, down)
     }
 
     private func resizedToNearest(width newWidth: Int, height newHeight: Int) -> DecodedImage {
@@ -73,50 +100,58 @@ private func nearestSources(from old: Int, to new: Int) -> [Int] {
     }
 }
 
-/// Which old samples make up each new one, and with what weight.
-struct ResamplingWeights {
-    /// Bits after the binary point: 32 less 8 of the sample and 2 for sums beyond it.
-    static let precision = 22
+/// A stretch of one side of a picture, seen in a smaller version of it.
+private struct ScaledExtent {
+    /// The samples of the smaller version that it touches.
+    let samples: Range<Int>
+    /// Where it begins within them, and how long it is, in samples.
+    let offset: Double
+    let length: Double
 
-    /// Per new sample: the first old sample, and how many from there on.
-    let starts: [Int32]
-    let counts: [Int32]
-    /// Per new sample `stride` fixed-point weights, of which `counts` are used.
-    let weights: [Int32]
-    let stride: Int
-    /// Whether old and new size are the same: Pillow leaves the pass out.
-    let isIdentity: Bool
-
-    init(from old: Int, to new: Int, _ interpolation: Interpolation) {
-        let scale = Double(old) / Double(new)
-        let filterScale = max(scale, 1)
-        let support = (interpolation == .bicubic ? 2.0 : 1.0) * filterScale
-        let stride = Int(support.rounded(.up)) * 2 + 1
-        var starts = [Int32](repeating: 0, count: new)
-        var counts = starts
-        var weights = [Int32](repeating: 0, count: new * stride)
-        var exact = [Double](repeating: 0, count: stride)
-        for i in 0..<new {
-            let center = (Double(i) + 0.5) * scale
-            let first = max(Int(center - support + 0.5), 0)
-            let count = min(Int(center + support + 0.5), old) - first
-            var sum = 0.0
-            for j in 0..<count {
-                let distance = (Double(j + first) - center + 0.5) * (1 / filterScale)
-                exact[j] = interpolation == .bicubic ? cubic(distance) : triangle(distance)
-                sum += exact[j]
-            }
-            for j in 0..<count {
-                let weight = sum != 0 ? exact[j] / sum : exact[j]
-                let fixed = weight * Double(1 << Self.precision)
-                weights[i * stride + j] = Int32(weight < 0 ? fixed - 0.5 : fixed + 0.5)
-            }
-            starts[i] = Int32(first)
-            counts[i] = Int32(count)
-        }
-        (self.starts, self.counts, self.weights, self.stride) = (starts, counts, weights, stride)
-        isIdentity = old == new
+    init(start: Int, count: Int, denominator: Int, limit: Int) {
+        let begin = Double(start) / Double(denominator)
+        length = Double(count) / Double(denominator)
+        let first = Int(begin)
+        samples = first..<min(Int((begin + length).rounded(.up)), limit)
+        offset = begin - Double(first)
     }
+}
+
+/// Which old samples make up each new one, and with what weight: Pillow's `precompute_coeffs`, for the positions
+/// `keeping` of `new` ones.
+private func resamplingPass(
+    _ old: ScaledExtent, to new: Int, keeping: Range<Int>, _ interpolation: Interpolation
+) -> ImageKernels.Pass {
+    let scale = old.length / Double(new)
+    let filterScale = max(scale, 1)
+    let support = (interpolation == .bicubic ? 2.0 : 1.0) * filterScale
+    let pitch = Int(support.rounded(.up)) * 2 + 1
+    var starts: [Int32] = []
+    var counts: [Int32] = []
+    starts.reserveCapacity(keeping.count)
+    counts.reserveCapacity(keeping.count)
+    var weights = [Int32](repeating: 0, count: keeping.count * pitch)
+    var exact = [Double](repeating: 0, count: pitch)
+    for (row, i) in keeping.enumerated() {
+        let center = old.offset + (Double(i) + 0.5) * scale
+        let first = max(Int(center - support + 0.5), 0)
+        let count = min(Int(center + support + 0.5), old.samples.count) - first
+        var sum = 0.0
+        for j in 0..<count {
+            let distance = (Double(j + first) - center + 0.5) * (1 / filterScale)
+            exact[j] = interpolation == .bicubic ? cubic(distance) : triangle(distance)
+            sum += exact[j]
+        }
+        for j in 0..<count {
+            let weight = sum != 0 ? exact[j] / sum : exact[j]
+            // Fixed point: 32 bits less 8 of the sample and 2 for sums beyond it.
+            let fixed = weight * Double(1 << 22)
+            weights[row * pitch + j] = Int32(weight < 0 ? fixed - 0.5 : fixed + 0.5)
+        }
+        starts.append(Int32(old.samples.lowerBound + first))
+        counts.append(Int32(count))
+    }
+    return ImageKernels.Pass(starts: starts, counts: counts, weights: weights, pitch: pitch)
 }
 
 private func triangle(_ x: Double) -> Double { max(1 - abs(x), 0) }
@@ -127,106 +162,4 @@ private func cubic(_ signed: Double) -> Double {
     if x < 1 { return ((a + 2) * x - (a + 3)) * x * x + 1 }
     if x < 2 { return (((x - 5) * x + 8) * x - 4) * a }
     return 0
-}
-
-private let half: Int32 = 1 << Int32(ResamplingWeights.precision - 1)
-
-@inline(__always)
-private func rounded(_ sum: Int32) -> UInt8 {
-    UInt8(truncatingIfNeeded: min(max(sum &>> Int32(ResamplingWeights.precision), 0), 255))
-}
-
-/// Rows of samples within a larger array: a part of an image, without a copy.
-private struct SampleRows {
-    let samples: [UInt8]
-    let start: Int
-    let stride: Int
-
-    init(_ samples: [UInt8], start: Int = 0, stride: Int) {
-        (self.samples, self.start, self.stride) = (samples, start, stride)
-    }
-
-    /// The rows one after the other, nothing between.
-    func packed(rows: Int, rowSamples: Int) -> [UInt8] {
-        if start == 0 && stride == rowSamples && samples.count == rows * rowSamples { return samples }
-        return (0..<rows).flatMap { samples[(start + $0 * stride)..<(start + $0 * stride + rowSamples)] }
-    }
-
-    /// The horizontal pass.
-    func resampledAcross(_ plan: ResamplingWeights, rows: Int, channels: Int) -> SampleRows {
-        if plan.isIdentity { return self }
-        let rowSamples = plan.starts.count * channels
-        let out = [UInt8](unsafeUninitializedCapacity: rowSamples * rows) { out, filled in
-            samples.withUnsafeBufferPointer { samples in
-                guard let source = samples.baseAddress, let to = out.baseAddress else { return }
-                for row in 0..<rows {
-                    resampleRow(
-                        source + start + row * stride, into: to + row * rowSamples, channels: channels, plan)
-                }
-            }
-            filled = rowSamples * rows
-        }
-        return SampleRows(out, stride: rowSamples)
-    }
-
-    /// The vertical pass, a whole row of sums at a time so that the compiler can use vectors.
-    func resampledDown(_ plan: ResamplingWeights, rowSamples: Int) -> SampleRows {
-        if plan.isIdentity { return self }
-        let total = rowSamples * plan.starts.count
-        let out = [UInt8](unsafeUninitializedCapacity: total) { out, filled in
-            withUnsafeTemporaryAllocation(of: Int32.self, capacity: rowSamples) { sums in
-                samples.withUnsafeBufferPointer { samples in
-                    guard let sums = sums.baseAddress, let source = samples.baseAddress,
-                        let out = out.baseAddress
-                    else { return }
-                    for i in 0..<plan.starts.count {
-                        sums.update(repeating: half, count: rowSamples)
-                        for j in 0..<Int(plan.counts[i]) {
-                            let row = source + start + (Int(plan.starts[i]) &+ j) &* stride
-                            let factor = plan.weights[i &* plan.stride &+ j]
-                            for x in 0..<rowSamples { sums[x] = sums[x] &+ Int32(row[x]) &* factor }
-                        }
-                        let to = out + i &* rowSamples
-                        for x in 0..<rowSamples { to[x] = rounded(sums[x]) }
-                    }
-                }
-            }
-            filled = total
-        }
-        return SampleRows(out, stride: rowSamples)
-    }
-}
-
-/// One row through the horizontal pass.
-private func resampleRow(
-    _ source: UnsafePointer<UInt8>, into out: UnsafeMutablePointer<UInt8>, channels: Int,
-    _ plan: ResamplingWeights
-) {
-    plan.weights.withUnsafeBufferPointer { weights in
-        guard var weight = weights.baseAddress else { return }
-        for i in 0..<plan.starts.count {
-            let count = Int(plan.counts[i])
-            let first = source + Int(plan.starts[i]) &* channels
-            if channels == 3 {
-                var (red, green, blue) = (half, half, half)
-                for j in 0..<count {
-                    let pixel = first + 3 &* j
-                    let factor = weight[j]
-                    red = red &+ Int32(pixel[0]) &* factor
-                    green = green &+ Int32(pixel[1]) &* factor
-                    blue = blue &+ Int32(pixel[2]) &* factor
-                }
-                out[3 &* i] = rounded(red)
-                out[3 &* i &+ 1] = rounded(green)
-                out[3 &* i &+ 2] = rounded(blue)
-            } else {
-                for channel in 0..<channels {
-                    var sum = half
-                    for j in 0..<count { sum = sum &+ Int32(first[j &* channels &+ channel]) &* weight[j] }
-                    out[i &* channels &+ channel] = rounded(sum)
-                }
-            }
-            weight += plan.stride
-        }
-    }
 }

@@ -55,17 +55,17 @@ public struct Normalization: Codable, Equatable, Sendable {
         let count = image.width * image.height
         let channels = image.channels
         let values = [Float](unsafeUninitializedCapacity: count * channels) { out, filled in
-            fill(out, from: image)
+            if let out = out.baseAddress { fill(out, from: image) }
             filled = count * channels
         }
         return FloatImage(width: image.width, height: image.height, channels: channels, values: values)
     }
 
     /// Writes the image's C×H×W values. Each is one of 256: a table per channel, then a look-up per sample.
-    func fill(_ out: UnsafeMutableBufferPointer<Float>, from image: DecodedImage) {
+    func fill(_ out: UnsafeMutablePointer<Float>, from image: DecodedImage) {
         let count = image.width * image.height
         let channels = image.channels
-        guard let out = out.baseAddress, count > 0 else { return }
+        guard count > 0 else { return }
         image.pixels.withUnsafeBufferPointer { pixels in
             guard let pixels = pixels.baseAddress else { return }
             for channel in 0..<channels {
@@ -144,11 +144,34 @@ public struct Transform: Codable, Equatable, Sendable {
     public func callAsFunction<G: RandomNumberGenerator>(
         _ image: SampleImage, name: String, using generator: inout G
     ) throws -> FloatImage {
-        switch image {
-        case .pixels(let image):
-            return normalization(try changed(image, name: name, using: &generator))
-        case .values(let image):
-            return try changed(image, name: name, using: &generator)
+        try self(.image(image), name: name, using: &generator)
+    }
+
+    /// The stored image decoded, and as the network takes it. Where the first step is a random resized crop that keeps a
+    /// quarter of the pixels or fewer, a JPEG is decoded at a half, a quarter or an eighth of its size: see
+    /// `Resizing.denominator`.
+    /// - Throws: `DatasetError` as above, and for what is no image.
+    public func callAsFunction<G: RandomNumberGenerator>(
+        _ stored: StoredImage, name: String, using generator: inout G
+    ) throws -> FloatImage {
+        var seconds = LoadingSeconds()
+        switch try changed(stored, name: name, using: &generator, &seconds) {
+        case .pixels(let image): return normalization(image)
+        case .values(let image): return image
+        }
+    }
+
+    /// The stored image decoded and after all steps, not yet normalised where it has pixels.
+    func changed<G: RandomNumberGenerator>(
+        _ stored: StoredImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> SampleImage {
+        switch stored {
+        case .image(.values(let values)):
+            return .values(try seconds.measure(\.augment) { try changed(values, name: name, using: &generator) })
+        case .image(.pixels(let pixels)):
+            return .pixels(try changed(pixels, name: name, using: &generator, &seconds))
+        case .encoded(let bytes):
+            return .pixels(try changed(encoded: bytes, name: name, using: &generator, &seconds))
         }
     }
 
@@ -156,10 +179,58 @@ public struct Transform: Codable, Equatable, Sendable {
     public func changed<G: RandomNumberGenerator>(
         _ image: DecodedImage, name: String, using generator: inout G
     ) throws -> DecodedImage {
-        if let size = outputSize { try ImageDecoder.checkSize(width: size.width, height: size.height, name: name) }
-        return try steps.reduce(image.converted(toChannels: channels)) {
-            try $1.apply(to: $0, name: name, using: &generator)
+        var seconds = LoadingSeconds()
+        return try changed(image, name: name, using: &generator, &seconds)
+    }
+
+    private func changed<G: RandomNumberGenerator>(
+        _ image: DecodedImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        try checkOutput(name: name)
+        return try apply(
+            steps[...], to: image.converted(toChannels: channels), name: name, using: &generator, &seconds)
+    }
+
+    /// A JPEG or PNG file after all steps.
+    private func changed<G: RandomNumberGenerator>(
+        encoded bytes: [UInt8], name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        guard JPEG.recognizes(bytes) else {
+            let image = try seconds.measure(\.decode) { try ImageDecoder.decode(bytes, name: name) }
+            return try changed(image, name: name, using: &generator, &seconds)
         }
+        try checkOutput(name: name)
+        let file = try seconds.measure(\.decode) { try JPEG(bytes, name: name) }
+        let first = try Resizing(steps[...], of: file.size, name: name, using: &generator)
+        let wanted = first?.denominator ?? 1
+        let denominator = file.canShrink(by: wanted) ? wanted : 1
+        var image = try seconds.measure(\.decode) {
+            try file.decoded(denominator: denominator).converted(toChannels: channels)
+        }
+        if let first { image = seconds.measure(\.resize) { image.resized(first, denominator: denominator) } }
+        return try apply(
+            steps[(first?.stepCount ?? 0)...], to: image, name: name, using: &generator, &seconds)
+    }
+
+    private func checkOutput(name: String) throws {
+        if let size = outputSize { try ImageDecoder.checkSize(width: size.width, height: size.height, name: name) }
+    }
+
+    private func apply<G: RandomNumberGenerator>(
+        _ steps: ArraySlice<TransformStep>, to image: DecodedImage, name: String, using generator: inout G,
+        _ seconds: inout LoadingSeconds
+    ) throws -> DecodedImage {
+        var (rest, image) = (steps, image)
+        while let step = rest.first {
+            let resizing = try Resizing(rest, of: (image.width, image.height), name: name, using: &generator)
+            if let resizing {
+                image = seconds.measure(\.resize) { image.resized(resizing) }
+            } else {
+                image = try seconds.measure(\.augment) { try step.apply(to: image, name: name, using: &generator) }
+            }
+            rest = rest.dropFirst(resizing?.stepCount ?? 1)
+        }
+        return image
     }
 
     /// A float image after the steps that exist for it.
@@ -235,31 +306,14 @@ extension TransformStep {
         }
     }
 
-    func apply<G: RandomNumberGenerator>(
+    fileprivate func apply<G: RandomNumberGenerator>(
         to image: DecodedImage, name: String, using generator: inout G
     ) throws -> DecodedImage {
         switch self {
-        case .resize(let width, let height, let interpolation):
-            return image.resized(width: width, height: height, interpolation)
-        case .resizeShortSide(let size, let interpolation):
-            let (width, height) = try shortSide(size, of: image, name: name)
-            return image.resized(width: width, height: height, interpolation)
-        case .resizeToCover(let width, let height, let interpolation):
-            let ratio = max(Double(width) / Double(image.width), Double(height) / Double(image.height))
-            let covering = (
-                width: max(width, Int((Double(image.width) * ratio).rounded())),
-                height: max(height, Int((Double(image.height) * ratio).rounded()))
-            )
-            try ImageDecoder.checkSize(width: covering.width, height: covering.height, name: name)
-            return image.resized(width: covering.width, height: covering.height, interpolation)
+        case .resize, .resizeShortSide, .resizeToCover, .randomResizedCrop:
+            return image  // `Resizing` has done these.
         case .centerCrop(let width, let height):
             return image.centerCropped(width: width, height: height)
-        case .randomResizedCrop(let width, let height, let area, let low, let high, let interpolation):
-            let part = CropRectangle.random(
-                in: (image.width, image.height), area: area...1, aspect: low...high, using: &generator)
-            return image.resized(
-                left: part.left, top: part.top, width: part.width, height: part.height, toWidth: width,
-                height: height, interpolation)
         case .randomCrop(let width, let height, let padding):
             let (left, top) = try cropOrigin(
                 width, height, padding, [image.channels, image.height, image.width], name, using: &generator)
@@ -305,14 +359,6 @@ extension TransformStep {
         }
     }
 
-    /// The size with `size` as its short side, the other cut to a whole number as torchvision does.
-    private func shortSide(_ size: Int, of image: DecodedImage, name: String) throws -> (Int, Int) {
-        let long = size * max(image.width, image.height) / min(image.width, image.height)
-        let (width, height) = image.width <= image.height ? (size, long) : (long, size)
-        try ImageDecoder.checkSize(width: width, height: height, name: name)
-        return (width, height)
-    }
-
     private func cropOrigin<G: RandomNumberGenerator>(
         _ width: Int, _ height: Int, _ padding: Int, _ shape: [Int], _ name: String, using generator: inout G
     ) throws -> (left: Int, top: Int) {
@@ -327,7 +373,7 @@ extension TransformStep {
 }
 
 /// torchvision's `int(round(x / 2))`: halves go to the even number.
-private func centered(_ spare: Int) -> Int { Int((Double(spare) / 2).rounded(.toNearestOrEven)) }
+func centered(_ spare: Int) -> Int { Int((Double(spare) / 2).rounded(.toNearestOrEven)) }
 
 extension DecodedImage {
     /// The middle of the image; where it is smaller, with a black border (torchvision's `CenterCrop`).
@@ -361,41 +407,5 @@ extension FloatImage {
         var out = values
         for row in 0..<(channels * height) { out[(row * width)..<((row + 1) * width)].reverse() }
         return FloatImage(width: width, height: height, channels: channels, values: out)
-    }
-}
-
-/// The part of an image that a random resized crop keeps.
-package struct CropRectangle: Equatable {
-    package var left: Int
-    package var top: Int
-    package var width: Int
-    package var height: Int
-
-    /// torchvision's rule: ten tries at a random area and a random shape, then the middle.
-    package static func random<G: RandomNumberGenerator>(
-        in size: (width: Int, height: Int), area: ClosedRange<Double>, aspect: ClosedRange<Double>,
-        using generator: inout G
-    ) -> CropRectangle {
-        for _ in 0..<10 {
-            let target = Double(size.width * size.height) * generator.uniform(area.lowerBound, area.upperBound)
-            let shape = exp(generator.uniform(log(aspect.lowerBound), log(aspect.upperBound)))
-            let width = Int((target * shape).squareRoot().rounded(.toNearestOrEven))
-            let height = Int((target / shape).squareRoot().rounded(.toNearestOrEven))
-            if width > 0, width <= size.width, height > 0, height <= size.height {
-                let top = generator.index(below: size.height - height + 1)
-                let left = generator.index(below: size.width - width + 1)
-                return CropRectangle(left: left, top: top, width: width, height: height)
-            }
-        }
-        let shape = Double(size.width) / Double(size.height)
-        var (width, height) = size
-        if shape < aspect.lowerBound {
-            height = Int((Double(width) / aspect.lowerBound).rounded(.toNearestOrEven))
-        } else if shape > aspect.upperBound {
-            width = Int((Double(height) * aspect.upperBound).rounded(.toNearestOrEven))
-        }
-        (width, height) = (max(width, 1), max(height, 1))
-        return CropRectangle(
-            left: (size.width - width) / 2, top: (size.height - height) / 2, width: width, height: height)
     }
 }

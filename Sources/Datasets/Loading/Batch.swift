@@ -15,10 +15,12 @@ public struct Batch: Sendable {
     public let indices: [Int]
     /// The messages of broken files that were left out.
     public let skipped: [String]
+    /// What loading it cost the thread that did.
+    public let loading: LoadingSeconds
 
     public init(
         fields: [String: Tensor], count: Int, epoch: Int = 0, step: Int = 0, position: Int = 0,
-        indices: [Int] = [], skipped: [String] = []
+        indices: [Int] = [], skipped: [String] = [], loading: LoadingSeconds = LoadingSeconds()
     ) {
         self.fields = fields
         self.count = count
@@ -27,6 +29,7 @@ public struct Batch: Sendable {
         self.position = position
         self.indices = indices
         self.skipped = skipped
+        self.loading = loading
     }
 
     /// The field `name`, if there is one.
@@ -83,52 +86,75 @@ public struct BatchLoader: BatchSource {
 
     /// Sample `index` as the network sees it in `epoch`.
     public func sample(at index: Int, epoch: Int) throws -> FloatImage {
+        var seconds = LoadingSeconds()
+        switch try changedSample(at: index, epoch: epoch, &seconds) {
+        case .pixels(let image): return transform.normalization(image)
+        case .values(let image): return image
+        }
+    }
+
+    /// The sample after all steps of the transform, not yet normalised where it has pixels.
+    private func changedSample(at index: Int, epoch: Int, _ seconds: inout LoadingSeconds) throws -> SampleImage {
         var generator = PhiloxGenerator(
             key: RandomKey(seed: seed, purpose: .augmentation, epoch: epoch, position: index))
-        return try transform(dataset.image(at: index), name: dataset.name(at: index), using: &generator)
+        let stored = try seconds.measure(\.read) { try dataset.storedImage(at: index) }
+        return try transform.changed(stored, name: dataset.name(at: index), using: &generator, &seconds)
     }
 
     /// The batch that `request` describes.
     /// - Throws: `DatasetError` naming a file that is unreadable, broken (unless those are skipped) or
     ///   of another size than the first.
     public func load(_ request: BatchRequest) throws -> Batch {
-        var samples: [FloatImage] = []
+        var samples: [SampleImage] = []
         var (indices, skipped): ([Int], [String]) = ([], [])
+        var seconds = LoadingSeconds()
         for index in request.indices {
             do {
-                samples.append(try sample(at: index, epoch: request.epoch))
+                samples.append(try changedSample(at: index, epoch: request.epoch, &seconds))
                 indices.append(index)
             } catch let error as DatasetError where brokenFiles == .skip && error.isBrokenSample {
                 skipped.append(error.description)
             }
         }
+        let images = try seconds.measure(\.normalize) { try stack(samples, indices) }
         return Batch(
             fields: [
-                "images": try stack(samples, indices),
+                "images": images,
                 "labels": Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count]),
             ],
             count: indices.count, epoch: request.epoch, step: request.step, position: request.position,
-            indices: indices, skipped: skipped)
+            indices: indices, skipped: skipped, loading: seconds)
     }
 
-    private func stack(_ samples: [FloatImage], _ indices: [Int]) throws -> Tensor {
+    /// The samples normalised, one after the other: 8-bit pixels become floats where the network reads them.
+    private func stack(_ samples: [SampleImage], _ indices: [Int]) throws -> Tensor {
         guard let first = samples.first else {
             let size = transform.outputSize ?? (0, 0)
             return Tensor([], shape: [0, transform.channels, size.1, size.0])
         }
-        let shape = [first.channels, first.height, first.width]
-        for (sample, index) in zip(samples, indices) {
-            let actual = [sample.channels, sample.height, sample.width]
-            if actual != shape {
-                throw DatasetError.wrongImageSize(path: dataset.name(at: index), expected: shape, actual: actual)
-            }
+        let shape = first.shape
+        for (sample, index) in zip(samples, indices) where sample.shape != shape {
+            throw DatasetError.wrongImageSize(path: dataset.name(at: index), expected: shape, actual: sample.shape)
         }
         return Tensor(shape: [samples.count] + shape) { target in
             guard var to = target.baseAddress else { return }
             for sample in samples {
-                to.update(from: sample.values, count: sample.values.count)
-                to += sample.values.count
+                switch sample {
+                case .pixels(let image): transform.normalization.fill(to, from: image)
+                case .values(let image): to.update(from: image.values, count: image.values.count)
+                }
+                to += shape.reduce(1, *)
             }
+        }
+    }
+}
+
+extension SampleImage {
+    /// Channels, height, width.
+    fileprivate var shape: [Int] {
+        switch self {
+        case .pixels(let image): [image.channels, image.height, image.width]
+        case .values(let image): [image.channels, image.height, image.width]
         }
     }
 }

@@ -32,7 +32,7 @@ public final class Prefetcher {
     /// - Throws: what loading it threw; afterwards the same again.
     public func next() throws -> Batch? { try state.next() }
 
-    /// Seconds that `next()` has waited for data so far.
+    /// Seconds that `next()` has waited so far for batches that were not ready.
     public var secondsWaiting: Double { state.secondsWaiting }
 
     /// How many broken samples have been left out of the batches handed over so far.
@@ -79,15 +79,16 @@ private final class PrefetchState: @unchecked Sendable {
     func next() throws -> Batch? {
         condition.lock()
         defer { condition.unlock() }
-        let start = DispatchTime.now().uptimeNanoseconds
+        var start: UInt64?
         while true {
             if let failure { throw failure }
             if isCancelled { return nil }
             if let result = ready.removeValue(forKey: delivered) {
-                waited += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9
+                if let start { waited += Double(DispatchTime.now().uptimeNanoseconds - start) * 1e-9 }
                 return try deliver(result)
             }
             if isExhausted && delivered == taken { return nil }
+            if start == nil { start = DispatchTime.now().uptimeNanoseconds }
             condition.wait()
         }
     }

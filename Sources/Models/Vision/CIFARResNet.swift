@@ -36,7 +36,7 @@ public enum CIFARResNet {
                 defer { channels = width }
                 return Block(scope / name / block, inputs: channels, outputs: width, stride: stride)
             }
-            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks)))
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
         stages.append(.globalAveragePool)
         let classifier = Linear(

@@ -67,7 +67,7 @@ public enum ResNet {
                 defer { channels = width * style.expansion }
                 return Block(scope / name / block, style, inputs: channels, width: width, stride: stride)
             }
-            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks)))
+            stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
         let isKeras = variant == .keras
         stages.append(.globalAveragePool)

@@ -46,12 +46,18 @@ public enum VGG {
         for (block, (count, width)) in zip(depth.blocks, widths).enumerated() {
             let first = index
             var modules: [any Module] = []
-            for _ in 0..<count {
-                modules.append(layer(scope / "features", &index, inputs, width, normalizes: normalizes))
+            for position in 0..<count {
+                modules.append(
+                    layer(
+                        scope / "features", &index, inputs, width, normalizes: normalizes,
+                        activation: position == count - 1 ? .identity : .relu))
                 inputs = width
             }
-            modules.append(
-                MaxPool2D("features.\(index)", window: SlidingWindow(2, stride: 2, padding: .symmetric(0))))
+            // ReLU of the largest is the largest of ReLU, with the same gradient: a quarter of the values to go over,
+            // and none of those before the pooling to keep.
+            modules += [
+                MaxPool2D("features.\(index)", window: SlidingWindow(2, stride: 2, padding: .symmetric(0))), ReLU(),
+            ]
             stages.append(
                 Stage(
                     name: "block\(block + 1)", parameterPrefixes: (first..<index).map { "features.\($0)" },
@@ -79,18 +85,20 @@ public enum VGG {
             architecture, store: scope.store, stages: stages, head: Sequential(head), headPrefix: "classifier.6")
     }
 
-    /// A 3×3 convolution with ReLU, and the batch norm between them where there is one.
+    /// A 3×3 convolution with an activation, and the batch norm between them where there is one.
     private static func layer(
-        _ features: Scope, _ index: inout Int, _ inputs: Int, _ outputs: Int, normalizes: Bool
+        _ features: Scope, _ index: inout Int, _ inputs: Int, _ outputs: Int, normalizes: Bool,
+        activation: Activation
     ) -> any Module {
         defer { index += normalizes ? 3 : 2 }
         let convolution = Convolution2D(
             features / index, inputChannels: inputs, outputChannels: outputs,
             window: SlidingWindow(3, padding: .symmetric(1)), usesBias: true,
-            activation: normalizes ? .identity : .relu, initializer: .kaimingNormal(.fanOut), biasInitializer: .zeros)
+            activation: normalizes ? .identity : activation, initializer: .kaimingNormal(.fanOut),
+            biasInitializer: .zeros)
         guard normalizes else { return convolution }
         return ConvolutionBatchNorm(
-            convolution: convolution, normalization: features / (index + 1), activation: .relu)
+            convolution: convolution, normalization: features / (index + 1), activation: activation)
     }
 
     private static func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {

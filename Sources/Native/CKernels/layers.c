@@ -1,9 +1,6 @@
 #include "CKernels.h"
+#include "vectors.h"
 
-#define INLINE static inline __attribute__((always_inline))
-// Sixteen floats side by side: one AVX-512 register, two of AVX2, four of the baseline.
-typedef float vec __attribute__((ext_vector_type(16), aligned(4)));
-typedef double dvec __attribute__((ext_vector_type(16)));
 // Rows summed in single precision before they go into the double-precision totals.
 #define RUN 128
 
@@ -12,9 +9,6 @@ typedef double dvec __attribute__((ext_vector_type(16)));
 // What is left over is done one float at a time.
 
 // Comparisons are written so that a NaN stays one: a diverged run must not look well behind a ReLU.
-// Macros where a vector would cross a function's boundary: the baseline and AVX-512 pass them differently.
-#define LOAD(p) (*(const vec *)(p))
-#define STORE(p, v) (*(vec *)(p) = (v))
 #define ACTIVATE(v, activation, slope)                                                                                \
     ({                                                                                                                \
         vec v_ = (v), zero_ = 0, six_ = 6, r_;                                                                        \

@@ -22,3 +22,9 @@ public protocol GradientExchange: GradientSink {
     /// All gradients in one piece, zeros between them: for norms.
     var allGradients: UnsafeMutableBufferPointer<Float> { get }
 }
+
+/// How gradients lie in exchange memory: each begins at a multiple of 64 bytes.
+public enum ExchangeLayout {
+    /// The numbers that a gradient of `count` takes, the gap behind it included.
+    public static func aligned(_ count: Int) -> Int { (count + 15) / 16 * 16 }
+}

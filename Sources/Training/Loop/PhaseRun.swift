@@ -16,6 +16,12 @@ final class PhaseRun {
         let statistics: [Layers.Buffer]
         let optimizer: Optimizer
         let exchange: any GradientExchange
+        /// The exchange, where it takes the optimizer's steps itself.
+        var immediate: ImmediateUpdate? { exchange as? ImmediateUpdate }
+        /// What a rank gives to the all-reduce in every step, or would give if there were others.
+        var bytesPerExchange: Int {
+            4 * (learning.reduce(0) { $0 + ExchangeLayout.aligned($1.count) } + exchange.statistics.count)
+        }
     }
 
     /// Slots that travel with the statistics in every exchange, each averaged over ranks.
@@ -33,7 +39,6 @@ final class PhaseRun {
     private var pace = Pace()
     private var lastSave = Date()
     private var lastValidation = Date()
-    private var exchangeSeconds = 0.0
     /// What was wrong with the files that this rank left out in this epoch.
     private var skipped: [String] = []
 
@@ -57,9 +62,13 @@ final class PhaseRun {
         try turn.trainable.apply(to: loop.network)
         let (learning, statistics, numbers) = try turn.exchanged(in: loop.network, phase)
         let optimizer = try Optimizer(turn.optimizer, network: loop.network)
+        let gathers = loop.collectives.worldSize > 1 || turn.clipNorm != nil || turn.accumulate > 1
         return ReadyTurn(
             turn: turn, objective: turn.objective.objective(), learning: learning, statistics: statistics,
-            optimizer: optimizer, exchange: loop.environment.makeExchange(learning, numbers))
+            optimizer: optimizer,
+            exchange: gathers
+                ? loop.environment.makeExchange(learning, numbers)
+                : ImmediateUpdate(optimizer, learning: learning, statisticsCount: numbers))
     }
 
     func restore(_ states: [OptimizerState]) throws {
@@ -78,7 +87,7 @@ final class PhaseRun {
                 .phaseBegan(
                     phase, learning: first.learning.reduce(0) { $0 + $1.count },
                     parameters: loop.network.store.parameterCount,
-                    bytesPerExchange: first.exchange.allGradients.count * 4 + first.exchange.statistics.count * 4))
+                    bytesPerExchange: first.bytesPerExchange))
         }
         guard try trunk.prepare() else {
             try save(false)
@@ -90,11 +99,17 @@ final class PhaseRun {
         defer { for stream in streams { stream.prefetcher.cancel() } }
         if loop.progress.owesValidation, try finishStep(validates: true) { return .stopped }
         while loop.progress.step < totalSteps {
-            if streams.contains(where: { $0.end == loop.progress.step }) { streams = try openStreams() }
             let begin = DispatchTime.now().uptimeNanoseconds
+            if streams.contains(where: { $0.end == loop.progress.step }) {
+                streams = try openStreams()
+                loop.seconds.data += Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
+            }
             let figures = try step(streams)
-            pace.add(samples: figures.figures.samples, nanoseconds: DispatchTime.now().uptimeNanoseconds - begin)
-            reportStep(figures, streams)
+            let seconds = Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
+            pace.add(samples: figures.figures.samples, seconds: seconds)
+            if loop.seconds.steps == 0 { loop.environment.report(.firstStepEnded) }
+            loop.seconds.steps += seconds
+            reportStep(figures)
             let validates = isDue(loop.settings.validateEvery, figures.validationIsDue) || isLastStep
             if try finishStep(validates: validates, saves: figures.saveIsDue, stops: figures.asksToStop) {
                 return .stopped
@@ -144,12 +159,13 @@ final class PhaseRun {
         let share = count > 0 ? ownCount / count : 1 / Double(loop.collectives.worldSize)
         var context = ForwardContext(
             isTraining: true, seed: loop.settings.seed, epoch: progress.epochOffset + progress.step / stepsPerEpoch,
-            collectives: loop.collectives, batchNorm: phase.batchNorm)
+            collectives: loop.collectives, batchNorm: phase.batchNorm, recomputes: phase.recomputes)
 
         let parts = Self.split(batches, into: ready.turn.accumulate)
         let skipped = batches.values.flatMap(\.skipped)
         self.skipped += skipped
         var local = TrainingFigures(skipped: Double(skipped.count))
+        ready.immediate?.learningRate = learningRate(of: ready.turn, step: progress.step)
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
             context.position = phase.streams.first.flatMap { part[$0.name]?.position } ?? 0
@@ -161,7 +177,7 @@ final class PhaseRun {
             if !isLast { ready.exchange.endPass() }
         }
         try ready.exchange.finishStep()
-        exchangeSeconds += ready.exchange.waitedSeconds
+        loop.seconds.exchange += ready.exchange.waitedSeconds
         let figures = readStatistics(from: ready)
         try requireHealth(figures)
         try update(ready)
@@ -169,9 +185,14 @@ final class PhaseRun {
         return figures
     }
 
+    private func learningRate(of turn: Turn, step: Int) -> Double {
+        turn.optimizer.learningRate
+            * turn.schedule.factor(step: step, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps)
+    }
+
     private func update(_ ready: ReadyTurn) throws {
-        let factor = ready.turn.schedule.factor(
-            step: loop.progress.step, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps)
+        guard ready.immediate == nil else { return }
+        let learningRate = learningRate(of: ready.turn, step: loop.progress.step)
         var scale = 1.0
         if let maximum = ready.turn.clipNorm {
             let norm = GradientClipping.globalNorm(of: [UnsafeBufferPointer(ready.exchange.allGradients)])
@@ -187,7 +208,7 @@ final class PhaseRun {
             guard let gradient = ready.exchange.gradient(of: parameter.id) else { continue }
             ready.optimizer.update(
                 parameter, gradient: UnsafeBufferPointer(gradient),
-                learningRate: ready.turn.optimizer.learningRate * factor, gradientScale: scale)
+                learningRate: learningRate, gradientScale: scale)
         }
     }
 
@@ -243,7 +264,11 @@ final class PhaseRun {
 
     private func nextBatches(_ streams: [OpenStream]) throws -> [String: Batch] {
         var batches: [String: Batch] = [:]
-        for stream in streams { batches[stream.name] = try stream.prefetcher.next() }
+        for stream in streams {
+            let waited = stream.prefetcher.secondsWaiting
+            batches[stream.name] = try stream.prefetcher.next()
+            loop.seconds.data += stream.prefetcher.secondsWaiting - waited
+        }
         return batches
     }
 
@@ -397,7 +422,7 @@ final class PhaseRun {
         try loop.environment.save(loop.progress, { turns.map(\.optimizer.state) }, isBest)
     }
 
-    private func reportStep(_ figures: StepFigures, _ streams: [OpenStream]) {
+    private func reportStep(_ figures: StepFigures) {
         let progress = loop.progress
         guard isEpochEnd || progress.totalSteps % max(1, loop.settings.logEvery) == 0 else { return }
         let ready = turns[(progress.step - 1) % turns.count]
@@ -411,12 +436,9 @@ final class PhaseRun {
                     step: stepInEpoch, stepsPerEpoch: stepsPerEpoch, totalSteps: progress.totalSteps,
                     loss: progress.epochFigures.loss, accuracy: progress.epochFigures.accuracy,
                     stepLoss: figures.figures.loss,
-                    learningRate: ready.turn.optimizer.learningRate
-                        * ready.turn.schedule.factor(
-                            step: progress.step - 1, stepsPerEpoch: stepsPerEpoch, totalSteps: totalSteps),
+                    learningRate: learningRate(of: ready.turn, step: progress.step - 1),
                     imagesPerSecond: rate, secondsLeft: rate > 0 ? samplesLeft / rate : 0,
-                    dataSeconds: streams.reduce(0) { $0 + $1.prefetcher.secondsWaiting },
-                    exchangeSeconds: exchangeSeconds)))
+                    seconds: loop.seconds)))
     }
 }
 
@@ -427,11 +449,11 @@ private struct Pace {
     private var seconds = 0.0
     private var steps = 0
 
-    mutating func add(samples more: Double, nanoseconds: UInt64) {
+    mutating func add(samples more: Double, seconds moreSeconds: Double) {
         steps += 1
         if steps == 2 { (samples, seconds) = (0, 0) }
         samples += more
-        seconds += Double(nanoseconds) * 1e-9
+        seconds += moreSeconds
     }
 
     var samplesPerSecond: Double { seconds > 0 ? samples / seconds : 0 }

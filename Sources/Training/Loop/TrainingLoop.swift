@@ -78,6 +78,8 @@ public final class TrainingLoop {
     let settings: Settings
     let environment: Environment
     public internal(set) var progress: RunProgress
+    /// Of this run, over all phases.
+    public internal(set) var seconds = StepSeconds()
 
     /// - Parameters:
     ///   - data: by the names that the streams of the plan give.
@@ -119,6 +121,8 @@ public final class TrainingLoop {
 /// What the loop tells while it runs.
 public enum TrainingEvent {
     case phaseBegan(Phase, learning: Int, parameters: Int, bytesPerExchange: Int)
+    /// Once in a run, after its first optimizer step.
+    case firstStepEnded
     case step(StepReport)
     case epochEnded(EpochRecord)
     /// So many samples have gone through the frozen stages, before the first step.
@@ -148,7 +152,20 @@ public struct StepReport {
     public var learningRate: Double
     public var imagesPerSecond: Double
     public var secondsLeft: Double
-    /// Seconds of this run spent waiting for data and for other ranks.
-    public var dataSeconds: Double
-    public var exchangeSeconds: Double
+    public var seconds: StepSeconds
+}
+
+/// What this rank's optimizer steps of a run took, in seconds: validation and saving not counted, the first step is.
+public struct StepSeconds: Sendable {
+    /// All of it.
+    public var steps = 0.0
+    /// Of it, waiting for batches that were not ready.
+    public var data = 0.0
+    /// Of it, waiting for other ranks.
+    public var exchange = 0.0
+
+    public init() {}
+
+    /// The part of the time that went into waiting for data, in percent.
+    public var dataPercent: Double { steps > 0 ? 100 * data / steps : 0 }
 }

@@ -71,30 +71,34 @@ public final class Optimizer {
         stepCount += 1
     }
 
-    /// Takes the current step for one parameter.
+    /// Takes the current step for one parameter, or for a stretch of it.
     ///
     /// - Parameters:
     ///   - path: one of the parameters given at the start; traps otherwise.
-    ///   - values: the parameter, row-major, updated in place.
+    ///   - values: the parameter, row-major, or the stretch; updated in place.
     ///   - gradient: as long as `values`.
+    ///   - offset: where in the parameter a stretch begins; nil for all of it.
     ///   - learningRate: after the schedule; the group's factor is applied here.
     ///   - gradientScale: from `GradientClipping.scale`, or 1.
     public func update(
         _ path: String, values: UnsafeMutableBufferPointer<Float>, gradient: UnsafeBufferPointer<Float>,
-        learningRate: Double, gradientScale: Double = 1
+        learningRate: Double, gradientScale: Double = 1, at offset: Int? = nil
     ) {
         guard let slot = slots[path] else { preconditionFailure("optimizer: no parameter '\(path)'") }
+        let first = offset ?? 0
         precondition(
-            values.count == slot.count && gradient.count == slot.count,
+            gradient.count == values.count && first >= 0
+                && (offset == nil ? values.count == slot.count : first + values.count <= slot.count),
             "optimizer: '\(path)' has \(slot.count) elements, not \(values.count) with \(gradient.count) gradients")
         let settings = StepSettings(
             learningRate: learningRate * slot.learningRateFactor, weightDecay: slot.weightDecay,
             gradientScale: gradientScale, step: stepCount)
-        forEachRange(of: slot.count) { range in
+        forEachRange(of: values.count) { range in
+            let place = range.lowerBound + first..<range.upperBound + first
             rule.update(
                 values: UnsafeMutableBufferPointer(rebasing: values[range]),
                 gradient: UnsafeBufferPointer(rebasing: gradient[range]),
-                state: slot.state.map { UnsafeMutableBufferPointer(rebasing: $0.elements[range]) },
+                state: slot.state.map { UnsafeMutableBufferPointer(rebasing: $0.elements[place]) },
                 settings: settings)
         }
     }

@@ -6,7 +6,7 @@ Networks of which no weights are at hand are filled by a formula (`filled`) that
 inputs. The published files of DATA_FOLDER/weights are run in forward passes written here from scratch.
 Everything is computed in float64, so that differences are the tests' own rounding.
 """
-import json, math, sys, types
+import json, sys, types
 from pathlib import Path
 
 import h5py
@@ -20,53 +20,12 @@ from PIL import Image
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
 from torchvision import models as tv  # noqa: E402
 
+from formula import filled, formula, numbers  # noqa: E402
+
 HERE = Path(__file__).parent
 DATA = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
 torch.set_default_dtype(torch.float64)
 torch.manual_seed(0)
-
-# -- values by formula ---------------------------------------------------------------------------
-
-
-def uniform(name, count):
-    """`count` numbers in [0, 1): splitmix64 of (FNV-1a of the name) + index, upper 24 bits."""
-    h = 0xCBF29CE484222325
-    for byte in name.encode():
-        h = ((h ^ byte) * 0x100000001B3) % 2**64
-    with np.errstate(over="ignore"):
-        x = np.uint64(h) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        x = x ^ (x >> np.uint64(31))
-    return (x >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
-
-
-def formula(name, shape):
-    u = uniform(name, int(np.prod(shape, dtype=np.int64)))
-    signed = np.float32(2) * u - np.float32(1)
-    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-        values = np.float32(0.5) + u
-    elif len(shape) >= 2 and name.endswith("weight"):
-        values = signed * np.float32(math.sqrt(np.float32(3) / np.float32(np.prod(shape[1:]))))
-    elif name.startswith("input"):
-        values = np.float32(2) * signed
-    else:
-        values = np.float32(0.1) * signed
-    return torch.from_numpy(values.reshape(shape).astype(np.float64))
-
-
-def filled(model):
-    state = model.state_dict()
-    for name, value in state.items():
-        if not name.endswith("num_batches_tracked"):
-            state[name] = formula(name, tuple(value.shape))
-    model.load_state_dict(state)
-    return model
-
-
-def numbers(tensor):
-    return [float("%.9g" % v) for v in tensor.detach().flatten().tolist()]
-
 
 SIZES = [64, 97]
 

@@ -6,6 +6,7 @@ Each case has the operation's name, its settings, and named tensors. "output" is
 "seed" the gradient it is given, "gradient.X" what backward finds for the tensor X.
 """
 import json
+import math
 import pathlib
 
 import torch
@@ -199,6 +200,42 @@ for name, function in {
 }.items():
     case(name, "broadcast", {}, {"a": numbers(2, 1, 3), "b": numbers(4, 1).sign() * (numbers(4, 1).abs() + 0.5)},
          lambda a, b: function(a, b))
+
+# What transformers are made of.
+for name, shape, epsilon in (("sequence", (2, 3, 20), 1e-5), ("one row", (7,), 1e-12)):
+    width = shape[-1]
+    case("layerNorm", name, {"epsilon": epsilon},
+         {"input": numbers(*shape) * 2 + 0.5, "scale": numbers(width) + 1, "shift": numbers(width)},
+         lambda input, scale, shift: F.layer_norm(input, (width,), scale, shift, epsilon))
+for approximate in ("none", "tanh"):
+    case("geluBias", approximate, {}, {"input": numbers(5, 19) * 2, "bias": numbers(19)},
+         lambda input, bias: F.gelu(input + bias, approximate=approximate))
+
+
+def attention(name, samples, queries, keys, width, heads, causal=False, masked=False):
+    inputs = {"query": numbers(samples, queries, width), "key": numbers(samples, keys, width), "value": numbers(samples, keys, width)}
+    mask = torch.zeros(samples, keys)
+    if masked:
+        mask[0, keys // 2:] = -math.inf
+    split = lambda x: x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    hidden = torch.zeros(queries, keys)
+    if causal:
+        hidden = torch.full((queries, keys), -math.inf).triu(keys - queries + 1)
+
+    def run(query, key, value):
+        whole = mask[:, None, None, :].double() + hidden.double()
+        output = F.scaled_dot_product_attention(split(query), split(key), split(value), attn_mask=whole)
+        return output.transpose(1, 2).flatten(2)
+
+    lengths = torch.tensor([keys // 2 if masked and n == 0 else keys for n in range(samples)])
+    case("attention", name, {"groups": heads, "countsPadding": causal}, inputs, run, extra=lambda: {"lengths": lengths})
+
+
+attention("plain", 2, 5, 5, 12, 3)
+attention("other keys", 1, 3, 20, 8, 2)
+attention("masked", 2, 4, 6, 8, 2, masked=True)
+attention("causal", 2, 18, 18, 8, 2, causal=True)
+attention("causal behind a cache, masked", 2, 3, 9, 8, 1, causal=True, masked=True)
 
 folder = pathlib.Path(__file__).parent
 text = "[\n" + ",\n".join(json.dumps(c, separators=(",", ":")) for c in cases) + "\n]\n"

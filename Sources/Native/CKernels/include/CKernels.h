@@ -5,7 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include "CKernels_threads.h"
+#include "CKernels_images.h"
 #include "CKernels_layers.h"
+#include "CKernels_transformers.h"
+#include "CKernels_random.h"
+#include "CKernels_casts.h"
 #include "CKernels_optimizers.h"
 
 // Compiles a function three times; the best one for the processor is chosen when the program is loaded.

@@ -1,0 +1,44 @@
+"""Values by formula: what the tests and the scripts here fill networks and inputs with."""
+import math
+
+import numpy as np
+import torch
+
+def uniform(name, count):
+    """`count` numbers in [0, 1): splitmix64 of (FNV-1a of the name) + index, upper 24 bits."""
+    h = 0xCBF29CE484222325
+    for byte in name.encode():
+        h = ((h ^ byte) * 0x100000001B3) % 2**64
+    with np.errstate(over="ignore"):
+        x = np.uint64(h) + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        x = x ^ (x >> np.uint64(31))
+    return (x >> np.uint64(40)).astype(np.float32) / np.float32(2**24)
+
+
+def formula(name, shape):
+    u = uniform(name, int(np.prod(shape, dtype=np.int64)))
+    signed = np.float32(2) * u - np.float32(1)
+    if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+        values = np.float32(0.5) + u
+    elif len(shape) >= 2 and name.endswith("weight"):
+        values = signed * np.float32(math.sqrt(np.float32(3) / np.float32(np.prod(shape[1:]))))
+    elif name.startswith("input"):
+        values = np.float32(2) * signed
+    else:
+        values = np.float32(0.1) * signed
+    return torch.from_numpy(values.reshape(shape).astype(np.float64))
+
+
+def filled(model):
+    state = model.state_dict()
+    for name, value in state.items():
+        if not name.endswith("num_batches_tracked"):
+            state[name] = formula(name, tuple(value.shape))
+    model.load_state_dict(state)
+    return model
+
+
+def numbers(tensor):
+    return [float("%.9g" % v) for v in tensor.detach().flatten().tolist()]
