@@ -135,6 +135,18 @@ final class TrunkTests: TrainingRunTestCase {
         XCTAssertNotEqual(try weights("two"), try weights("four"))
     }
 
+    /// Samples that are sent go through the compiled stages; nothing is kept.
+    func testScatteredDataIsCompiledOnly() throws {
+        assertDone(try train("scattered", ranks: 2, "data.sharding=scatter"))
+        assertDone(try train("shared", ranks: 2, "trunk.cache=off"))
+        XCTAssertEqual(try trunks("scattered").map(\.path), ["compiled"])
+        XCTAssertEqual(try weights("scattered"), try weights("shared"))
+        XCTAssertEqual(files(), [])
+        let refused = try train("refused", ranks: 2, "data.sharding=scatter", "trunk.cache=\(folder)/trunk-cache")
+        XCTAssertEqual(refused.code, 2, refused.output)
+        XCTAssertTrue(refused.errors.contains("the ranks share no files (data.sharding: scatter)"), refused.errors)
+    }
+
     // MARK: Files
 
     func testDamagedFilesAreComputedAnew() throws {
