@@ -8,6 +8,8 @@ public enum ModelError: GraftError, Equatable {
     case invalidNumber(architecture: String, key: String, value: String, expected: String)
     /// Images that do not have the dimensions the network takes.
     case wrongImages(architecture: String, expected: String, actual: [Int])
+    /// An int8 trunk that no typical inputs were shown to.
+    case notCalibrated(architecture: String)
 
     public var exitCode: ExitCode {
         if case .wrongImages = self { return .data }
@@ -27,6 +29,8 @@ public enum ModelError: GraftError, Equatable {
                 + "it has \(known.joined(separator: ", "))"
         case .invalidNumber(let architecture, let key, let value, let expected):
             return "architecture \(architecture): \(key) is \(value), expected \(expected)"
+        case .notCalibrated(let architecture):
+            return "\(architecture): an int8 trunk must be calibrated with typical images before it is used"
         case .wrongImages(let architecture, let expected, let actual):
             return "\(architecture): takes images \(expected), not "
                 + actual.map(String.init).joined(separator: "×")

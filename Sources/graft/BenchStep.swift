@@ -16,7 +16,7 @@ struct BenchStep: ParsableCommand {
             Random weights, random normalised images. A training step is forward,
             cross-entropy, backward into the gradient exchange and SGD with momentum, as
             a training run takes it in one process; an inference step is forward alone,
-            off the tape.
+            compiled: batch norm folded into convolutions, sums and activations fused.
 
               graft bench step --architecture resnet50 --batch 16 --threads 1 --json
               graft bench step --architecture mobilenet_v1_0.25 --mode infer --size 128
@@ -47,6 +47,9 @@ struct BenchStep: ParsableCommand {
     @Option(help: "What to time: train or infer.")
     var mode: Mode = .train
 
+    @Option(help: "What inference computes with: float32 or int8.")
+    var precision: FrozenTrunk.Precision = .float32
+
     @Option(help: "Steps that count.")
     var steps = 10
 
@@ -67,6 +70,9 @@ struct BenchStep: ParsableCommand {
         for (name, number) in numbers where number < 1 {
             throw ValidationError("\(name) \(number) is not possible; give 1 or more")
         }
+        if precision == .int8, mode == .train {
+            throw ValidationError("--precision int8 is possible with --mode infer only")
+        }
         if warmup < 0 { throw ValidationError("--warmup \(warmup) is not possible; give 0 or more") }
     }
 
@@ -74,6 +80,7 @@ struct BenchStep: ParsableCommand {
         let architecture: String
         let variant: String
         let mode: Mode
+        let precision: FrozenTrunk.Precision
         let batch: Int
         let size: Int
         let threads: Int
@@ -116,7 +123,8 @@ struct BenchStep: ParsableCommand {
         let median = Self.median(seconds)
         try report(
             Answer(
-                architecture: architecture.name, variant: architecture.variant, mode: mode, batch: batch,
+                architecture: architecture.name, variant: architecture.variant, mode: mode,
+                precision: precision, batch: batch,
                 size: pixels, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
@@ -132,7 +140,9 @@ struct BenchStep: ParsableCommand {
         switch mode {
         case .infer:
             let count = network.stages.count
-            let trunk = try FrozenTrunk(network, stages: 0..<count)
+            let trunk = try FrozenTrunk(network, stages: 0..<count, precision: precision)
+            try trunk.calibrate(with: [images])
+            if let fallback = trunk.fallback { throw ValidationError(fallback) }
             return {
                 try withoutTape {
                     let logits = try network(trunk(images), .inference, startingAt: count)
@@ -257,3 +267,5 @@ private final class StepTrainer {
         }
     }
 }
+
+extension FrozenTrunk.Precision: ExpressibleByArgument {}
