@@ -57,6 +57,7 @@ public struct AdaptiveAveragePool: Module {
 
     public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
         let shape = try outputShape(of: input.shape)
+        let input = input.dequantized
         guard shape != input.shape else { return input }
         let rows = matmul(weights(for: input.shape[2]), input)
         return matmul(rows, weights(for: input.shape[3]), transposeB: true)
@@ -87,7 +88,9 @@ public struct AdaptiveAveragePool: Module {
 public struct Flatten: Module {
     public init() {}
 
-    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor { input.flattened() }
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        input.dequantized.flattened()
+    }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
         [input.first ?? 0, input.dropFirst().reduce(1, *)]
@@ -98,7 +101,9 @@ public struct Flatten: Module {
 public struct ReLU: Module {
     public init() {}
 
-    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor { activated(input, .relu) }
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        activated(input.dequantized, .relu)
+    }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] { input }
 }

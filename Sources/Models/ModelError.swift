@@ -8,6 +8,8 @@ public enum ModelError: GraftError, Equatable {
     case invalidNumber(architecture: String, key: String, value: String, expected: String)
     /// Images that do not have the dimensions the network takes.
     case wrongImages(architecture: String, expected: String, actual: [Int])
+    /// An int8 trunk that no typical inputs were shown to.
+    case notCalibrated(architecture: String)
 
     /// Tokens that do not have the dimensions the network takes.
     case wrongTokens(architecture: String, expected: String, actual: [Int])
@@ -35,6 +37,8 @@ public enum ModelError: GraftError, Equatable {
         case .wrongTokens(let architecture, let expected, let actual):
             return "\(architecture): takes tokens \(expected), not "
                 + actual.map(String.init).joined(separator: "×")
+        case .notCalibrated(let architecture):
+            return "\(architecture): an int8 trunk must be calibrated with typical images before it is used"
         case .wrongImages(let architecture, let expected, let actual):
             return "\(architecture): takes images \(expected), not "
                 + actual.map(String.init).joined(separator: "×")

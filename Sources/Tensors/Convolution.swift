@@ -341,10 +341,11 @@ extension ConvolutionGeometry {
     /// Compiles what `describe` asks for, with Winograd's algorithm where that suits and exists.
     func primitive(
         _ name: StaticString, hint: Primitive? = nil, attributes: PrimitiveAttributes? = nil,
+        isDirect: Bool = false,
         _ describe: (dnnl_alg_kind_t, inout dnnl_convolution_desc_t) -> dnnl_status_t
     ) -> Primitive {
         let algorithms =
-            suitsWinograd
+            suitsWinograd && !isDirect
             ? [dnnl_convolution_winograd, dnnl_convolution_direct]
             : [dnnl_convolution_direct]
         for algorithm in algorithms {

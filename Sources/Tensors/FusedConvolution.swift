@@ -22,6 +22,9 @@ public func fusedConvolution2D(
     let geometry = ConvolutionGeometry(
         input: input.shape, weight: weight.shape, stride: stride, padding: padding, dilation: dilation, groups: groups)
     precondition(
+        input.elementType == .float32 && residual?.elementType ?? .float32 == .float32,
+        "fusedConvolution2D: the input holds \(input.elementType), not float32")
+    precondition(
         residual == nil || residual?.shape == geometry.output,
         "fusedConvolution2D: a residual \(residual?.shape ?? []) for an output \(geometry.output)")
     guard input.shape[0] > 0 else { return Tensor.zeros(geometry.output) }

@@ -42,11 +42,11 @@ enum OneDNN {
     }
 
     /// A descriptor that leaves the layout to the primitive.
-    static func anyLayout(_ shape: [Int]) -> dnnl_memory_desc_t {
+    static func anyLayout(_ shape: [Int], _ type: ElementType = .float32) -> dnnl_memory_desc_t {
         var descriptor = dnnl_memory_desc_t()
         check(
             dnnl_memory_desc_init_by_tag(
-                &descriptor, Int32(shape.count), shape.map { Int64($0) }, dnnl_f32, dnnl_format_tag_any),
+                &descriptor, Int32(shape.count), shape.map { Int64($0) }, dataType(type), dnnl_format_tag_any),
             "dnnl_memory_desc_init_by_tag")
         return descriptor
     }
@@ -73,14 +73,17 @@ enum OneDNN {
 
     // MARK: Reordering
 
-    /// Copies elements from one layout to another.
-    static func reorder(_ source: Storage, _ from: OpaqueLayout, to target: Storage, _ to: OpaqueLayout) {
-        let key = ReorderKey(from: LayoutKey(from), to: LayoutKey(to))
+    /// Copies elements from one layout to another, multiplied by `scale` and, where the target holds integers, rounded.
+    static func reorder(
+        _ source: Storage, _ from: OpaqueLayout, to target: Storage, _ to: OpaqueLayout, scale: Float = 1
+    ) {
+        let key = ReorderKey(from: LayoutKey(from), to: LayoutKey(to), scale: scale)
         let primitive = reorders.value(for: key) {
             var description: dnnl_primitive_desc_t?
+            let attributes = scale == 1 ? nil : PrimitiveAttributes(scale: scale)
             check(
                 dnnl_reorder_primitive_desc_create(
-                    &description, &from.descriptor, engine, &to.descriptor, engine, nil),
+                    &description, &from.descriptor, engine, &to.descriptor, engine, attributes?.handle),
                 "dnnl_reorder_primitive_desc_create")
             return Primitive(unwrap(description, "dnnl_reorder_primitive_desc_create"), name: "reorder")
         }
@@ -102,6 +105,7 @@ enum OneDNN {
     private struct ReorderKey: Hashable {
         let from: LayoutKey
         let to: LayoutKey
+        let scale: Float
     }
 
     private static let reorders = PrimitiveCache<ReorderKey, Primitive>()

@@ -24,7 +24,9 @@ public func averagePool2D(
     _ input: Tensor, window: (Int, Int), stride: (Int, Int), padding: SpatialPadding = .zero,
     countsPadding: Bool = true
 ) -> Tensor {
-    pool(input, PoolingGeometry(input, window, stride, padding, countsPadding ? .averageOfWindow : .averageOfImage))
+    pool(
+        input.dequantized,
+        PoolingGeometry(input, window, stride, padding, countsPadding ? .averageOfWindow : .averageOfImage))
 }
 
 /// The mean over all positions: N×C×H×W → N×C, row-major.
@@ -103,6 +105,7 @@ private final class PoolingPlan {
     private struct Key: Hashable {
         let geometry: PoolingGeometry
         let source: LayoutKey
+        let type: ElementType
         let learns: Bool
         let threads: Int
     }
@@ -111,15 +114,17 @@ private final class PoolingPlan {
     /// - Parameter learns: whether a backward will want to know which elements won.
     static func plan(for geometry: PoolingGeometry, _ input: Tensor, learns: Bool) -> PoolingPlan {
         let source = input.opaqueLayout
-        let key = Key(geometry: geometry, source: LayoutKey(source), learns: learns, threads: Threads.count)
-        return cache.value(for: key) { PoolingPlan(geometry, source: source, learns: learns) }
+        let key = Key(
+            geometry: geometry, source: LayoutKey(source), type: input.elementType, learns: learns,
+            threads: Threads.count)
+        return cache.value(for: key) { PoolingPlan(geometry, source: source, input.elementType, learns: learns) }
     }
 
-    private init(_ geometry: PoolingGeometry, source: OpaqueLayout, learns: Bool) {
+    private init(_ geometry: PoolingGeometry, source: OpaqueLayout, _ type: ElementType, learns: Bool) {
         self.geometry = geometry
         sourceLayout = source
         var operation = dnnl_pooling_desc_t()
-        var output = OneDNN.anyLayout(geometry.output)
+        var output = OneDNN.anyLayout(geometry.output, type)
         Self.withDimensions(geometry) { strides, window, before, after in
             OneDNN.check(
                 dnnl_pooling_forward_desc_init(
@@ -136,7 +141,8 @@ private final class PoolingPlan {
     }
 
     func forward(_ input: Tensor) -> (Tensor, workspace: Storage?) {
-        let output = Storage(byteCount: outputLayout.byteCount)
+        let output = Storage(byteCount: outputLayout.byteCount, elementType: input.elementType)
+        output.quantizationStep = input.storage.quantizationStep
         let workspace = workspaceLayout.map { Storage(byteCount: $0.byteCount, elementType: .uint8) }
         var arguments = [(DNNL_ARG_SRC, sourceLayout, input.storage), (DNNL_ARG_DST, outputLayout, output)]
         if let workspace, let workspaceLayout {

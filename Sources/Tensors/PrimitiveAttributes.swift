@@ -17,9 +17,12 @@ final class PrimitiveAttributes {
 
     let handle: dnnl_primitive_attr_t
 
-    /// - Parameter scales: one for each output channel.
+    /// - Parameters:
+    ///   - scales: one for each output channel.
+    ///   - unit: what 1 stands for where the activation is applied.
     init(
-        scales: [Float] = [], residual: Residual? = nil, activation: Activation = .identity, activationScale: Float = 1
+        scales: [Float] = [], residual: Residual? = nil, activation: Activation = .identity, unit: Float = 1,
+        activationScale: Float = 1
     ) {
         var handle: dnnl_primitive_attr_t?
         OneDNN.check(dnnl_primitive_attr_create(&handle), "dnnl_primitive_attr_create")
@@ -31,7 +34,7 @@ final class PrimitiveAttributes {
         OneDNN.check(dnnl_post_ops_create(&operations), "dnnl_post_ops_create")
         defer { dnnl_post_ops_destroy(operations) }
         if let residual { Self.append(residual, to: operations) }
-        if let (kind, alpha, beta) = activation.operation(evenIdentity: activationScale != 1) {
+        if let (kind, alpha, beta) = activation.operation(unit: unit, evenIdentity: activationScale != 1) {
             OneDNN.check(
                 dnnl_post_ops_append_eltwise(operations, activationScale, kind, alpha, beta),
                 "dnnl_post_ops_append_eltwise")
@@ -42,6 +45,15 @@ final class PrimitiveAttributes {
         OneDNN.check(
             dnnl_primitive_attr_set_output_scales(handle, Int64(scales.count), 1 << 1, scales),
             "dnnl_primitive_attr_set_output_scales")
+    }
+
+    /// One scale for all of the result.
+    init(scale: Float) {
+        var handle: dnnl_primitive_attr_t?
+        OneDNN.check(dnnl_primitive_attr_create(&handle), "dnnl_primitive_attr_create")
+        self.handle = OneDNN.unwrap(handle, "dnnl_primitive_attr_create")
+        OneDNN.check(
+            dnnl_primitive_attr_set_output_scales(handle, 1, 0, [scale]), "dnnl_primitive_attr_set_output_scales")
     }
 
     deinit { dnnl_primitive_attr_destroy(handle) }
@@ -62,12 +74,12 @@ final class PrimitiveAttributes {
 
 extension Activation {
     /// The activation in oneDNN's terms; nil for none.
-    fileprivate func operation(evenIdentity: Bool) -> (dnnl_alg_kind_t, alpha: Float, beta: Float)? {
+    fileprivate func operation(unit: Float, evenIdentity: Bool) -> (dnnl_alg_kind_t, alpha: Float, beta: Float)? {
         switch self {
         case .identity: evenIdentity ? (dnnl_eltwise_linear, 1, 0) : nil
         case .relu: (dnnl_eltwise_relu, 0, 0)
         case .leakyRelu(let slope): (dnnl_eltwise_relu, slope, 0)
-        case .relu6: (dnnl_eltwise_clip, 0, 6)
+        case .relu6: (dnnl_eltwise_clip, 0, 6 / unit)
         }
     }
 }

@@ -9,6 +9,8 @@ package final class Storage: @unchecked Sendable {
     package let byteCount: Int
     package let elementType: ElementType
     let isBorrowed: Bool
+    /// What one unit of 8-bit activations stands for; nil for other contents.
+    var quantizationStep: Float?
 
     /// Reordered copies for the layouts that constant convolution weights are used in. Emptied
     /// whenever the values change.

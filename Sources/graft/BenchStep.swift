@@ -17,8 +17,8 @@ struct BenchStep: ParsableCommand {
             forward, cross-entropy, backward into the gradient exchange and the optimizer,
             as a training run takes it in one process: SGD with momentum for images, AdamW
             for text. BERT classifies sequences, GPT-2 predicts every next token. An
-            inference step is forward alone, off the tape, with batch norm folded into
-            convolutions.
+            inference step is forward alone, off the tape, compiled: batch norm
+            folded into convolutions, sums and activations fused.
 
               graft bench step --architecture resnet50 --batch 16 --threads 1 --json
               graft bench step --architecture bert_base --sequence 128 --batch 8
@@ -53,6 +53,9 @@ struct BenchStep: ParsableCommand {
     @Option(help: "What to time: train or infer.")
     var mode: Mode = .train
 
+    @Option(help: "What inference computes with: float32 or int8.")
+    var precision: FrozenTrunk.Precision = .float32
+
     @Option(help: "Steps that count.")
     var steps = 10
 
@@ -80,6 +83,9 @@ struct BenchStep: ParsableCommand {
             throw ValidationError("\(name) \(number) is not possible; give 1 or more")
         }
         if recompute, mode == .infer { throw ValidationError("--recompute is of training; use --mode train") }
+        if precision == .int8, mode == .train {
+            throw ValidationError("--precision int8 is possible with --mode infer only")
+        }
         if warmup < 0 { throw ValidationError("--warmup \(warmup) is not possible; give 0 or more") }
     }
 
@@ -87,6 +93,7 @@ struct BenchStep: ParsableCommand {
         let architecture: String
         let variant: String
         let mode: Mode
+        let precision: FrozenTrunk.Precision
         let batch: Int
         /// Pixels, or tokens a sequence.
         let size: Int
@@ -137,7 +144,8 @@ struct BenchStep: ParsableCommand {
         let median = Self.median(seconds)
         try report(
             Answer(
-                architecture: architecture.name, variant: architecture.variant, mode: mode, batch: batch,
+                architecture: architecture.name, variant: architecture.variant, mode: mode,
+                precision: precision, batch: batch,
                 size: side, threads: plan.threads, steps: steps, itemsPerSecond: Double(batch) / median,
                 stepSecondsMin: seconds.min() ?? median, stepSecondsMedian: median, peakRssMib: memory,
                 poolHighWaterMib: Double(StoragePool.shared.statistics.highWaterMark) / 1_048_576,
@@ -155,7 +163,9 @@ struct BenchStep: ParsableCommand {
         switch mode {
         case .infer:
             let count = network.stages.count
-            let trunk = try FrozenTrunk(network, stages: 0..<count)
+            let trunk = try FrozenTrunk(network, stages: 0..<count, precision: precision)
+            if precision == .int8 { try trunk.calibrate(with: [work.input]) }
+            if let fallback = trunk.fallback { throw ValidationError(fallback) }
             return {
                 try withoutTape {
                     let logits = try network(trunk(work.input), .inference, startingAt: count)
@@ -251,3 +261,5 @@ struct BenchStep: ParsableCommand {
         for line in Output.table(rows) { print(line) }
     }
 }
+
+extension FrozenTrunk.Precision: ExpressibleByArgument {}

@@ -1,4 +1,5 @@
 import Archives
+import Datasets
 import Layers
 import Models
 import Tensors
@@ -76,5 +77,87 @@ final class FrozenTrunkTests: XCTestCase {
             XCTAssertEqual(String(describing: error), "resnet20: takes images N×3×H×W, not 1×1×32×32")
         }
         XCTAssertEqual(try trunk(Tensor.zeros([0, 3, 32, 32])).shape, [0, 64, 8, 8])
+    }
+
+    // MARK: 8 bits
+
+    private func published(_ path: String) throws -> Network {
+        let full = try dataPath("weights/" + path)
+        return try WeightLoader.network(from: WeightFile.read(full), path: full).network
+    }
+
+    /// Calibrated with and compared on photographs.
+    private func checkInt8(_ network: Network, _ images: Tensor, cosine least: Double, error most: Double) throws {
+        guard EightBit.isSupported else { throw XCTSkip("no AVX-512 VNNI") }
+        let trunk = try FrozenTrunk(network, stages: 0..<network.stages.count, precision: .int8)
+        XCTAssertThrowsError(try trunk(images), "before calibration")
+        try trunk.calibrate(with: [images])
+        let (expected, actual) = (try plain(network, images).scalars, try trunk(images).scalars)
+        XCTAssertEqual(expected.count, actual.count)
+        let (product, a, b, difference) = zip(expected, actual).reduce(into: (0.0, 0.0, 0.0, 0.0)) { sums, pair in
+            let (x, y) = (Double(pair.0), Double(pair.1))
+            sums = (sums.0 + x * y, sums.1 + x * x, sums.2 + y * y, sums.3 + (x - y) * (x - y))
+        }
+        let cosine = product / (a * b).squareRoot()
+        let error = (difference / a).squareRoot()
+        print("int8 \(network.architecture.name): cosine \(cosine), relative error \(error)")
+        XCTAssertGreaterThan(cosine, least, network.architecture.name)
+        XCTAssertLessThan(error, most, network.architecture.name)
+        XCTAssertGreaterThan(error, 1e-5, "this was not computed in 8 bits")
+        // A batch does not change its samples.
+        let two = try trunk(images.sliced(axis: 0, 1..<3)).scalars
+        let perSample = expected.count / images.shape[0]
+        XCTAssertEqual(two, Array(actual[perSample..<3 * perSample]))
+    }
+
+    func testInt8OfCIFARResNets() throws {
+        let images = ReferenceNumbers.normalised(try ReferenceNumbers.photographs(size: 32))
+        for path in ["resnet20-12fca82f.th", "resnet32-d509ac18.th"] {
+            try checkInt8(published("cifar10-resnet-pytorch/" + path), images, cosine: 0.98, error: 0.2)
+        }
+    }
+
+    func testInt8OfMobileNetV1() throws {
+        let images = ReferenceNumbers.normalised(try ReferenceNumbers.photographs(size: 224))
+        try checkInt8(
+            published("imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar"), images, cosine: 0.95,
+            error: 0.3)
+    }
+
+    /// Batch norms of random statistics, shortcuts with and without convolutions, pooling between convolutions.
+    func testInt8OfOtherFamilies() throws {
+        for key in ["resnet18", "resnet50", "resnet8", "vgg11", "mobilenet_v2"] {
+            try checkInt8(network(key), Formula.tensor("input64", [3, 3, 64, 64]), cosine: 0.9, error: 0.4)
+        }
+    }
+
+    /// The published head on the int8 trunk, on all 600 test images; calibrated on training images.
+    func testInt8KeepsTheAccuracyOfResNet20() throws {
+        guard EightBit.isSupported else { throw XCTSkip("no AVX-512 VNNI") }
+        let network = try published("cifar10-resnet-pytorch/resnet20-12fca82f.th")
+        let folder = try dataPath("cifar10")
+        func batch(_ split: DatasetSplit, every step: Int) throws -> Batch {
+            let dataset = try openImageDataset(at: folder, split: split)
+            let loader = BatchLoader(dataset: dataset, transform: .evaluation(network.architecture.preprocessing))
+            let indices = Array(stride(from: 0, to: dataset.count, by: step))
+            return try loader.load(BatchRequest(epoch: 0, step: 0, indices: indices))
+        }
+        let test = try batch(.test, every: 1)
+        XCTAssertEqual(test.count, 600)
+        let trunk = try FrozenTrunk(network, stages: 0..<network.stages.count, precision: .int8)
+        try trunk.calibrate(with: [batch(.train, every: 50).images])
+        func accuracy(_ logits: Tensor) -> Double {
+            let (scores, labels) = (logits.scalars, test.labels.indices)
+            let right = labels.indices.filter { row in
+                let ten = scores[row * 10..<(row + 1) * 10]
+                return ten.max() == ten[ten.startIndex + Int(labels[row])]
+            }
+            return Double(right.count) / Double(labels.count)
+        }
+        let plain = accuracy(try withoutTape { try network(test.images) })
+        let int8 = accuracy(try network(trunk(test.images), .inference, startingAt: network.stages.count))
+        print("resnet20: top-1 \(plain) in float32, \(int8) in int8")
+        XCTAssertGreaterThan(plain, 0.85)
+        XCTAssertEqual(int8, plain, accuracy: 0.01)
     }
 }

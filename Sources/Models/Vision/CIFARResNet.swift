@@ -104,7 +104,7 @@ struct OptionAShortcut {
     }
 
     func callAsFunction(_ x: Tensor) -> Tensor {
-        convolution2D(x, weight: selection, stride: (stride, stride))
+        convolution2D(x.dequantized, weight: selection, stride: (stride, stride))
     }
 
     func outputShape(for input: [Int]) -> [Int] {
