@@ -30,10 +30,14 @@ public final class FrozenTrunk {
     public init(_ network: Network, stages: Range<Int>, precision: Precision = .float32) throws {
         self.network = network
         self.stages = stages
-        let isPossible = precision == .float32 || EightBit.isSupported
-        self.precision = isPossible ? precision : .float32
-        fallback =
-            isPossible ? nil : "int8 needs a processor with AVX-512 VNNI, which this one lacks: computing in float32"
+        fallback = Self.fallback(for: precision)
+        self.precision = fallback == nil ? precision : .float32
+    }
+
+    /// Why this processor computes in float32 in place of a precision; nil where it does not.
+    public static func fallback(for precision: Precision) -> String? {
+        precision == .float32 || EightBit.isSupported
+            ? nil : "int8 needs a processor with AVX-512 VNNI, which this one lacks: computing in float32"
     }
 
     /// Finds what range of values each layer must be able to store; nothing to do for float32.

@@ -1,4 +1,5 @@
 import Foundation
+import Models
 import Training
 
 extension Recipe {
@@ -6,6 +7,8 @@ extension Recipe {
     public struct Trunk: Equatable, Sendable {
         /// Whether it is compiled; else the network runs as a whole, as where everything learns.
         public var compiles = true
+        /// What it computes with, once compiled.
+        public var precision = FrozenTrunk.Precision.float32
         public var cache = Cache.auto
         /// The most bytes on disk that one phase may take.
         public var maximumBytes = 20_000_000_000
@@ -29,6 +32,7 @@ extension Recipe {
     public var trunkSettings: TrunkSettings {
         var settings = TrunkSettings()
         settings.compiles = trunk.compiles
+        settings.precision = trunk.precision
         settings.maximumBytes = trunk.maximumBytes
         settings.variants = trunk.variants
         switch trunk.cache {
@@ -47,10 +51,11 @@ extension Recipe {
 }
 
 extension Recipe.Trunk {
-    static let keys = ["compile", "cache", "max-size", "variants"]
+    static let keys = ["compile", "precision", "cache", "max-size", "variants"]
 
     init(_ section: Section, augments: Bool) throws {
         compiles = try section.flag("compile") ?? compiles
+        precision = try section.choice("precision", of: FrozenTrunk.Precision.self) ?? precision
         switch try section.text("cache") {
         case nil: break
         case "auto": cache = .auto
@@ -61,6 +66,9 @@ extension Recipe.Trunk {
         variants = try section.integer("variants", atLeast: 1, atMost: 10_000)
         if !compiles, case .folder = cache {
             throw section.conflict("cache", "'\(section.fullName("compile"))' is false", "remove one of the two")
+        }
+        if !compiles, precision == .int8 {
+            throw section.conflict("precision", "'\(section.fullName("compile"))' is false", "remove one of the two")
         }
         guard variants != nil else { return }
         if !augments {
@@ -101,7 +109,7 @@ extension Recipe.Trunk {
         case .folder(let path): cache = path
         }
         return RecipeNode([
-            "compile": RecipeNode(compiles), "cache": RecipeNode(cache),
+            "compile": RecipeNode(compiles), "precision": RecipeNode(precision.rawValue), "cache": RecipeNode(cache),
             "max-size": RecipeNode(Self.text(bytes: maximumBytes)), "variants": variants.map { RecipeNode($0) },
         ])
     }

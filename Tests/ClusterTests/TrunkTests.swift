@@ -32,6 +32,9 @@ final class TrunkTests: TrainingRunTestCase {
         var computed_samples: Int
         var epochs_from_cache: Int
         var cache_bytes: Int
+        var precision: String
+        var precision_fallback: String?
+        var precision_error: Double?
     }
 
     private func trunks(_ output: String, _ event: String = "trunk") throws -> [Trunk] {
@@ -120,6 +123,33 @@ final class TrunkTests: TrainingRunTestCase {
         XCTAssertEqual(try trunks("cached").map(\.stages), [5, 3, 2])
         XCTAssertEqual(try trunks("cached").map(\.path), ["cached", "cached", "cached"])
         try assertClose("cached", "whole", 2e-3)
+    }
+
+    /// 8 bits are another trunk with another cache; how far its outputs are from float32's is told.
+    func testEightBits() throws {
+        assertDone(try train("float32"))
+        let outcome = try train("int8", "trunk.precision=int8")
+        assertDone(outcome)
+        assertDone(try train("two", ranks: 2, "trunk.precision=int8"))
+        assertDone(try train("uncached", "trunk.precision=int8", "trunk.cache=off"))
+        let trunk = try XCTUnwrap(try trunks("int8").first)
+        guard trunk.precision_fallback == nil else {
+            XCTAssertEqual(trunk.precision, "float32")
+            XCTAssertEqual(try weights("int8"), try weights("float32"))
+            return
+        }
+        XCTAssertEqual(trunk.precision, "int8")
+        XCTAssertEqual(trunk.computed_samples, 90, "float32's outputs are not taken for int8's")
+        XCTAssertEqual(try trunks("two").map(\.reused_samples), [90])
+        let error = try XCTUnwrap(trunk.precision_error)
+        XCTAssertGreaterThan(error, 0)
+        XCTAssertLessThan(error, 0.1)
+        XCTAssertTrue(outcome.output.contains("int8, outputs"), outcome.output)
+        XCTAssertNotEqual(try weights("int8"), try weights("float32"))
+        for other in ["two", "uncached"] { try assertClose("int8", other) }
+        for (a, b) in zip(try losses("int8"), try losses("float32")) {
+            XCTAssertEqual(a, b, accuracy: 0.1 * max(b, 0.5))
+        }
     }
 
     /// Variant v is the augmentation of epoch v: as many variants as epochs train as if nothing were cached.

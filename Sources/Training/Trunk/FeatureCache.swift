@@ -69,7 +69,12 @@ struct FeatureCache: Sendable {
     /// A digest of everything that the outputs follow from: the values of the frozen stages, the architecture, where
     /// they are cut, the algorithms, what happens to images, and the data. The data's own fingerprint may know names
     /// and sizes only, so a few samples enter as the network sees them.
-    static func key(_ network: Network, stages: Int, _ loader: BatchLoader) throws -> String {
+    ///
+    /// - Parameter calibrating: whose first images an int8 trunk is calibrated with.
+    static func key(
+        _ network: Network, _ plan: TrunkPlan, _ loader: BatchLoader, calibrating: BatchLoader?
+    ) throws -> String {
+        let stages = plan.stages
         var hash = SHA256()
         func add(_ text: String) { hash.update(data: Data("\(text.utf8.count) \(text)\n".utf8)) }
         func add(_ path: String, _ value: Tensor) {
@@ -79,6 +84,9 @@ struct FeatureCache: Sendable {
         let (architecture, frozen) = (network.architecture, network.stages[..<stages])
         add("1 \(architecture) \(architecture.inputChannels) \(frozen.map(\.name))")
         add("exact convolutions \(ConvolutionAlgorithms.areExact)")
+        if plan.precision == .int8 {
+            add("int8 \(Calibration.imageCount) \(try calibrating?.dataset.fingerprint() ?? "")")
+        }
         for parameter in network.store.parameters where frozen.contains(where: { $0.owns(parameter.path) }) {
             add(parameter.path, parameter.value)
         }

@@ -83,7 +83,7 @@ final class PhaseTrunk {
         var failure: Error?
         if loop.collectives.rank == 0 {
             do {
-                keys = try loaders.map { try FeatureCache.key(loop.network, stages: plan.stages, $0) }
+                keys = try loaders.map { try FeatureCache.key(loop.network, plan, $0, calibrating: calibrating) }
             } catch {
                 failure = error
             }
@@ -128,10 +128,21 @@ final class PhaseTrunk {
     }
 
     private func trunk() throws -> (Tensor) throws -> Tensor {
-        let trunk = try compiled ?? FrozenTrunk(loop.network, stages: 0..<plan.stages)
+        let trunk = try compiled ?? compile()
         compiled = trunk
         return { try trunk($0) }
     }
+
+    private func compile() throws -> FrozenTrunk {
+        let trunk = try FrozenTrunk(loop.network, stages: 0..<plan.stages, precision: plan.precision)
+        guard plan.precision == .int8, let calibrating else { return trunk }
+        report.precisionError = try Calibration(calibrating, sizesAgree: !plan.outputShape.isEmpty)
+            .calibrate(trunk, of: loop.network)
+        return trunk
+    }
+
+    /// The data that an int8 trunk is calibrated with: that of the stream that paces the phase.
+    private var calibrating: BatchLoader? { phase.streams.first.flatMap { loop.data[$0.dataset] } }
 
     // MARK: In every step
 

@@ -20,6 +20,9 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     public var stages: Int
     /// Their last one's name (`layer3`); empty where there is none.
     public var lastStage: String
+    /// What they are computed with, and why not with what was asked for.
+    public var precision: FrozenTrunk.Precision
+    public var precisionFallback: String?
     /// What they give for one sample; empty where images come in several sizes.
     public var outputShape: [Int]
     /// How many variants of each training sample there are; epoch e reads variant e mod that.
@@ -42,10 +45,14 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         validation: BatchLoader?, firstEpoch: Int
     ) throws {
         (path, variants, variantsRead, cacheBytes, lastStage, outputShape) = (.whole, 1, [0], 0, "", [])
+        precision = .float32
         stages = settings.compiles ? try phase.frozenStages(of: network) : 0
         guard stages > 0 else { return }
         path = .compiled
         lastStage = network.stages[stages - 1].name
+        precisionFallback = FrozenTrunk.fallback(for: settings.precision)
+        precision = precisionFallback == nil ? settings.precision : .float32
+        if precision == .int8, !settings.ranksShareFiles { throw TrunkError.cannotCalibrate(phase: phase.name) }
         let loaders = Set(phase.streams.map(\.dataset)).sorted().compactMap { data[$0] }
         outputShape = try Self.outputShape(of: network, stages, for: loaders + [validation].compactMap { $0 })
         let isRandom = loaders.contains { $0.transform.isRandom }
@@ -72,7 +79,7 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         let draft = self
         try decide(phase.name, folder, settings, impossible: impossible, isReadTwice: epochs > variants) {
             try (loaders + [validation].compactMap { $0 }).reduce(0) { sum, loader in
-                let key = try FeatureCache.key(network, stages: draft.stages, loader)
+                let key = try FeatureCache.key(network, draft, loader, calibrating: loaders.first)
                 return sum + draft.cache(of: loader, key: key, in: folder).bytesThere
             }
         }
@@ -139,9 +146,12 @@ extension TrunkPlan {
         public var path: Path
         public var stages: Int
         public var variants: Int
+        public var precision: FrozenTrunk.Precision
     }
 
-    var record: Record { Record(path: path, stages: stages, variants: path == .cached ? variants : 1) }
+    var record: Record {
+        Record(path: path, stages: stages, variants: path == .cached ? variants : 1, precision: precision)
+    }
 
     /// The plan for going on with a phase that has begun: as it began. A cache that is not required is left aside where
     /// the phase has begun without.
@@ -164,6 +174,8 @@ public enum TrunkError: GraftError, Equatable {
     case cannotCache(phase: String, String, why: String)
     case tooLarge(phase: String, String, bytes: Int, limit: Int)
     case diskTooSmall(phase: String, String, bytes: Int, room: Int)
+    /// int8 where not every rank can read the images that it is calibrated with.
+    case cannotCalibrate(phase: String)
     /// A phase was begun in another way than it would go on.
     case changed(phase: String, was: TrunkPlan.Record, now: TrunkPlan.Record, reason: String?)
 
@@ -173,6 +185,9 @@ public enum TrunkError: GraftError, Equatable {
         switch self {
         case .cannotCache(let phase, let folder, _):
             return "trunk.cache is \(folder), but in phase '\(phase)' \(problem); set trunk.cache to auto or off"
+        case .cannotCalibrate(let phase):
+            return "trunk.precision is int8, but in phase '\(phase)' ranks cannot read the images to calibrate with "
+                + "(data.sharding: scatter); set trunk.precision to float32"
         case .tooLarge(let phase, let folder, _, _):
             return "trunk.cache is \(folder), but in phase '\(phase)' \(problem); raise it, take fewer images or "
                 + "variants, or set trunk.cache to auto or off"
@@ -194,15 +209,17 @@ public enum TrunkError: GraftError, Equatable {
             return "the outputs take \(Self.text(bytes)), more than trunk.max-size (\(Self.text(limit)))"
         case .diskTooSmall(_, let folder, let bytes, let room):
             return "the outputs take \(Self.text(bytes)), and the disk of \(folder) has room for \(Self.text(room))"
-        case .changed: return "the path changed"
+        case .changed, .cannotCalibrate: return "the path changed"
         }
     }
 
     private static func words(_ record: TrunkPlan.Record) -> String {
         switch record.path {
         case .whole: "part of the whole"
-        case .compiled: "compiled (\(record.stages) stages)"
-        case .cached: "cached (\(record.stages) stages, \(record.variants) variant\(record.variants == 1 ? "" : "s"))"
+        case .compiled: "compiled (\(record.stages) stages, \(record.precision.rawValue))"
+        case .cached:
+            "cached (\(record.stages) stages, \(record.precision.rawValue), \(record.variants) "
+                + "variant\(record.variants == 1 ? "" : "s"))"
         }
     }
 

@@ -1,3 +1,5 @@
+import Models
+
 /// What became of the frozen part of the network in one phase: printed, logged and in `summary.json`.
 public struct TrunkReport: Codable, Equatable, Sendable {
     public var phase: String
@@ -5,6 +7,11 @@ public struct TrunkReport: Codable, Equatable, Sendable {
     /// How many stages are frozen, and the last one's name.
     public var stages: Int
     public var lastStage: String
+    /// What they are computed with, why not with what was asked for, and of int8 how far its outputs for the images it
+    /// was calibrated with are from float32's: the root of the summed squares of differences over that of the outputs.
+    public var precision: FrozenTrunk.Precision
+    public var precisionFallback: String?
+    public var precisionError: Double?
     /// Bytes of outputs that this phase keeps on disk, and where; nothing where it keeps none.
     public var cacheBytes = 0
     public var folder: String?
@@ -26,6 +33,7 @@ public struct TrunkReport: Codable, Equatable, Sendable {
     init(_ phase: String, _ plan: TrunkPlan) {
         self.phase = phase
         (path, stages, lastStage) = (plan.path, plan.stages, plan.lastStage)
+        (precision, precisionFallback) = (plan.precision, plan.precisionFallback)
         fallBack(to: plan)
     }
 

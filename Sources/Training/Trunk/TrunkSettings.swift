@@ -1,3 +1,5 @@
+import Models
+
 /// What the loop is to do with the part of a network that a phase leaves frozen.
 public struct TrunkSettings: Equatable, Sendable {
     /// Where outputs are kept.
@@ -18,6 +20,8 @@ public struct TrunkSettings: Equatable, Sendable {
 
     /// Whether the trunk is compiled; else the network runs as a whole.
     public var compiles = true
+    /// What the compiled trunk computes with; float32 where the processor cannot compute with 8 bits.
+    public var precision = FrozenTrunk.Precision.float32
     public var cache = Cache.off
     /// The most bytes on disk that one phase may take.
     public var maximumBytes = Int.max
