@@ -10,7 +10,8 @@ import Tensors
 /// Each layer's weights are taken over when the trunk first runs it, so the parameters and running statistics of these
 /// stages must not change while the trunk is in use: whoever changes them makes a new one. Results do not depend on
 /// the batch size. Checked against the plain stages: float32 differs by less than 1e-5 of the largest output. int8 stores
-/// weights and activations in 8 bits.
+/// weights and activations in 8 bits: the error is 3 to 4 % of the features' norm in ResNet, 30 % in MobileNetV1 0.25 with
+/// leaky ReLU.
 public final class FrozenTrunk {
     /// What convolutions compute with.
     public enum Precision: String, Codable, Sendable, CaseIterable { case float32, int8 }

@@ -100,7 +100,6 @@ final class FrozenTrunkTests: XCTestCase {
         }
         let cosine = product / (a * b).squareRoot()
         let error = (difference / a).squareRoot()
-        print("int8 \(network.architecture.name): cosine \(cosine), relative error \(error)")
         XCTAssertGreaterThan(cosine, least, network.architecture.name)
         XCTAssertLessThan(error, most, network.architecture.name)
         XCTAssertGreaterThan(error, 1e-5, "this was not computed in 8 bits")
@@ -113,21 +112,22 @@ final class FrozenTrunkTests: XCTestCase {
     func testInt8OfCIFARResNets() throws {
         let images = ReferenceNumbers.normalised(try ReferenceNumbers.photographs(size: 32))
         for path in ["resnet20-12fca82f.th", "resnet32-d509ac18.th"] {
-            try checkInt8(published("cifar10-resnet-pytorch/" + path), images, cosine: 0.98, error: 0.2)
+            try checkInt8(published("cifar10-resnet-pytorch/" + path), images, cosine: 0.998, error: 0.06)
         }
     }
 
+    /// The hardest for 8 bits: depthwise, narrow, and leaky ReLU leaves it signed.
     func testInt8OfMobileNetV1() throws {
         let images = ReferenceNumbers.normalised(try ReferenceNumbers.photographs(size: 224))
         try checkInt8(
-            published("imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar"), images, cosine: 0.95,
-            error: 0.3)
+            published("imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar"), images, cosine: 0.94,
+            error: 0.35)
     }
 
     /// Batch norms of random statistics, shortcuts with and without convolutions, pooling between convolutions.
     func testInt8OfOtherFamilies() throws {
         for key in ["resnet18", "resnet50", "resnet8", "vgg11", "mobilenet_v2"] {
-            try checkInt8(network(key), Formula.tensor("input64", [3, 3, 64, 64]), cosine: 0.9, error: 0.4)
+            try checkInt8(network(key), Formula.tensor("input64", [3, 3, 64, 64]), cosine: 0.998, error: 0.06)
         }
     }
 
@@ -156,8 +156,7 @@ final class FrozenTrunkTests: XCTestCase {
         }
         let plain = accuracy(try withoutTape { try network(test.images) })
         let int8 = accuracy(try network(trunk(test.images), .inference, startingAt: network.stages.count))
-        print("resnet20: top-1 \(plain) in float32, \(int8) in int8")
-        XCTAssertGreaterThan(plain, 0.85)
+        XCTAssertGreaterThan(plain, 0.79)
         XCTAssertEqual(int8, plain, accuracy: 0.01)
     }
 }
