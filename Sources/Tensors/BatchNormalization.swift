@@ -35,12 +35,10 @@ public func batchNormalization(
 ) throws -> (output: Tensor, moments: BatchMoments) {
     let planes = NormalizationPlanes(x, scale, shift)
     let isSynchronised = (collectives?.worldSize ?? 1) > 1
-    let (groups, output) = try planes.normalized(
-        scale, shift, epsilon, residual, activation, inGroups: !isSynchronised
-    ) { group in
-        if let given { return (group.part(of: given.exact.mean), group.part(of: given.exact.variance), given.count) }
-        return try group.moments(isSynchronised ? collectives : nil)
-    }
+    let statistics =
+        try given.map { ($0.exact.mean, $0.exact.variance, $0.count) }
+        ?? (isSynchronised ? collectives.map(planes.moments(over:)) : nil)
+    let (groups, output) = planes.normalized(scale, shift, epsilon, residual, activation, statistics)
     // Without a residual, backward makes the output again from x as it goes.
     let kept = residual == nil ? nil : output.detached
     let recorded = output.recorded(
@@ -80,10 +78,8 @@ public func batchNormalization(
     residual: Tensor? = nil, activation: Activation = .identity
 ) -> Tensor {
     let planes = NormalizationPlanes(x, scale, shift)
-    let (means, variances) = (planes.padded(mean.scalars), planes.padded(variance.scalars))
-    let (groups, output) = planes.normalized(scale, shift, epsilon, residual, activation, inGroups: true) { group in
-        (group.part(of: means), group.part(of: variances), 0)
-    }
+    let statistics = (planes.padded(mean.scalars), planes.padded(variance.scalars), 0)
+    let (groups, output) = planes.normalized(scale, shift, epsilon, residual, activation, statistics)
     // Without a residual, backward makes the output again from x as it goes.
     let kept = residual == nil ? nil : output.detached
     return output.recorded(

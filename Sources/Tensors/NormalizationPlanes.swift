@@ -62,9 +62,12 @@ struct NormalizationPlanes {
     private var firstChannel: Int { blocks.lowerBound * inner }
 
     /// The planes in groups of about a megabyte: where two passes go over a group before the next comes, the second
-    /// finds in the cache what the first has read.
+    /// finds in the cache what the first has read, and a thread need not wait for the others in between. All planes in
+    /// one where the threads would not have the same to do.
     private var groups: [NormalizationPlanes] {
         let size = max(1, (1 << 18) / max(1, samples * planeSize))
+        let (count, threads) = ((allBlocks + size - 1) / size, Threads.count)
+        guard count % threads == 0 || count >= 4 * threads else { return [self] }
         return stride(from: 0, to: allBlocks, by: size).map {
             NormalizationPlanes($0..<min($0 + size, allBlocks), of: self)
         }
@@ -99,18 +102,33 @@ struct NormalizationPlanes {
     /// Runs `body(start, plane, block)` for every sample and block, on all threads: with where the plane starts in
     /// memory, and its number and its block's among these.
     ///
-    /// - Parameter arrays: how many arrays of the input's size are read or written.
-    private func forEachPlane(
-        _ name: StaticString, arrays: Int, _ body: (_ start: Int, _ plane: Int, _ block: Int) -> Void
-    ) {
+    private func forEachPlane(_ body: (_ start: Int, _ plane: Int, _ block: Int) -> Void) {
         let count = blocks.count
-        Profile.measure(name, bytes: 4 * arrays * samples * count * planeSize) {
-            Threads.parallelFor(count: samples * count, grain: grain) { range in
-                for plane in range {
-                    let (sample, block) = plane.quotientAndRemainder(dividingBy: count)
-                    body((sample * allBlocks + blocks.lowerBound + block) * planeSize, plane, block)
+        Threads.parallelFor(count: samples * count, grain: grain) { range in
+            for plane in range {
+                let (sample, block) = plane.quotientAndRemainder(dividingBy: count)
+                body((sample * allBlocks + blocks.lowerBound + block) * planeSize, plane, block)
+            }
+        }
+    }
+
+    /// What `body` gives for each group; several groups on all threads, one on this thread, whose loops take all.
+    ///
+    /// - Parameter arrays: how often an array of the input's size is read or written.
+    private func forEachGroup<Result>(
+        _ name: StaticString, _ count: Int, arrays: Int, _ body: (Int) -> Result
+    ) -> [Result] {
+        Profile.measure(name, bytes: arrays * source.storage.byteCount) {
+            guard count > 1, Threads.count > 1 else { return (0..<count).map(body) }
+            var results = [Result?](repeating: nil, count: count)
+            results.withUnsafeMutableBufferPointer { results in
+                // Each group writes its own entry.
+                nonisolated(unsafe) let entries = results
+                Threads.parallelFor(count: count) { range in
+                    for group in range { entries[group] = body(group) }
                 }
             }
+            return results.compactMap { $0 }
         }
     }
 
@@ -137,7 +155,6 @@ struct NormalizationPlanes {
     }
 
     private func sums(
-        _ name: StaticString, arrays: Int,
         _ body: (_ start: Int, _ block: Int, UnsafeMutablePointer<Double>, UnsafeMutablePointer<Double>) -> Void
     ) -> SampleSums {
         let count = samples * width
@@ -146,7 +163,7 @@ struct NormalizationPlanes {
             guard let base = partial.baseAddress else { return }
             // Each plane writes its own entries.
             nonisolated(unsafe) let first = base
-            forEachPlane(name, arrays: arrays) { start, plane, block in
+            forEachPlane { start, plane, block in
                 body(start, block, first + plane * inner, first + count + plane * inner)
             }
         }
@@ -155,18 +172,25 @@ struct NormalizationPlanes {
 
     // MARK: Forward
 
+    /// Mean and variance of all channels, and samples × positions behind them.
+    typealias Statistics = (mean: [Double], variance: [Double], count: Int)
+
     /// Normalises all planes, group by group.
     ///
-    /// - Parameter statistics: mean, variance and what they were taken over, of a group's channels.
+    /// - Parameter given: the statistics; nil takes them from the planes.
     func normalized(
         _ scale: Tensor, _ shift: Tensor, _ epsilon: Float, _ residual: Tensor?, _ activation: Activation,
-        inGroups: Bool, _ statistics: (NormalizationPlanes) throws -> (mean: [Double], variance: [Double], count: Int)
-    ) rethrows -> ([Group], Tensor) {
+        _ given: Statistics?
+    ) -> ([Group], Tensor) {
         let (gamma, beta) = (scale.scalars, shift.scalars)
         let output = uninitializedLikeSource()
         let added = residual?.converted(toLayoutOf: source)
-        let groups = try (inGroups ? groups : [self]).map { planes in
-            let (mean, variance, count) = try statistics(planes)
+        let parts = groups
+        let arrays = 2 + (added == nil ? 0 : 1) + (given == nil ? 1 : 0)
+        let groups = forEachGroup("batch norm", parts.count, arrays: arrays) { index in
+            let planes = parts[index]
+            let (mean, variance, count) =
+                given.map { (planes.part(of: $0.mean), planes.part(of: $0.variance), $0.count) } ?? planes.moments()
             let inverse = variance.map { 1 / ($0 + Double(epsilon)).squareRoot() }
             let affine =
                 planes.padded { Double(gamma[$1]) * inverse[$0] }
@@ -186,9 +210,9 @@ struct NormalizationPlanes {
     }
 
     /// Mean and variance per channel. Sums are taken about a value near the mean, so that little cancels.
-    func moments(_ collectives: Collectives?) throws -> (mean: [Double], variance: [Double], count: Int) {
+    private func moments() -> Statistics {
         let shift = firstRowMeans()
-        let (sum, square) = sums("batch norm moments", arrays: 1) { start, block, sum, square in
+        let (sum, square) = sums { start, block, sum, square in
             withFirst(shift) { first in
                 graft_norm_sums(source.storage.floats + start, spatial, inner, first + block * inner, sum, square)
             }
@@ -197,14 +221,12 @@ struct NormalizationPlanes {
         let n = Double(max(1, count))
         let mean = (0..<width).map { Double(shift[$0]) + sum[$0] / n }
         let variance = (0..<width).map { max(0, square[$0] / n - (sum[$0] / n) * (sum[$0] / n)) }
-        guard let collectives else { return (mean, variance, count) }
-        return try combine(mean, variance, count, collectives)
+        return (mean, variance, count)
     }
 
-    /// Chan's formula over ranks: total mean first, then the deviations about it.
-    private func combine(
-        _ mean: [Double], _ variance: [Double], _ count: Int, _ collectives: Collectives
-    ) throws -> ([Double], [Double], Int) {
+    /// The statistics over all ranks, by Chan's formula: total mean first, then the deviations about it.
+    func moments(over collectives: Collectives) throws -> Statistics {
+        let (mean, variance, count) = Profile.measure("batch norm", bytes: source.storage.byteCount) { moments() }
         var first = mean.map { $0 * Double(count) } + [Double(count)]
         try first.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
         let total = max(1, first[mean.count])
@@ -238,7 +260,7 @@ struct NormalizationPlanes {
     private func apply(_ affine: [Float], _ added: Tensor?, _ activation: Activation, to output: Tensor) {
         withFirst(affine) { affine in
             nonisolated(unsafe) let affine = affine
-            forEachPlane("batch norm", arrays: added == nil ? 2 : 3) { start, _, block in
+            forEachPlane { start, _, block in
                 let c = block * inner
                 graft_norm_apply(
                     source.storage.floats + start, added.map { $0.storage.floats + start },
@@ -253,7 +275,7 @@ struct NormalizationPlanes {
     /// - Parameters:
     ///   - output: what forward gave; nil where there was no residual.
     ///   - isOfBatch: whether the statistics were taken from the input, and so have a gradient.
-    ///   - collectives: over whose ranks they were taken; the groups are one then.
+    ///   - collectives: over whose ranks they were taken.
     func backward(
         _ gradient: inout Tensor, output: Tensor?, _ groups: [Group], _ scale: Tensor, _ activation: Activation,
         wants: Wanted, isOfBatch: Bool, _ collectives: Collectives?
@@ -266,44 +288,62 @@ struct NormalizationPlanes {
         // The residual's gradient is the masked one; where it has to be made anyway, the second pass reads it.
         let masked = wants.residual && masks ? own ?? uninitializedLikeSource() : nil
         let result = wants.input ? (masked == nil ? own : nil) ?? uninitializedLikeSource() : nil
-        let gamma = scale.scalars
-        var (scaleGradient, shiftGradient) = ([Double](), [Double]())
-        for group in groups {
-            var (sum, product) = ([Double](), [Double]())
-            if wants.parameters || isOfBatch || masked != nil {
-                let sums = group.planes.gradientSums(dy, output, group, masked, activation)
-                (sum, product) = sums.totals()
-                let (first, second) = Tape.squaresSamples ? sums.totals(ofSquares: true) : (sum, product)
-                shiftGradient += first
-                scaleGradient += zip(second, group.inverse).map { $0 * (Tape.squaresSamples ? $1 * $1 : $1) }
-            }
-            guard let result else { continue }
-            if let collectives {
-                var both = sum + product
-                try both.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
-                (sum, product) = (Array(both.prefix(sum.count)), Array(both.suffix(sum.count)))
-            }
+        let (gamma, takesSquares) = (scale.scalars, Tape.squaresSamples)
+        let needsSums = wants.parameters || isOfBatch || masked != nil
+        func inputGradient(_ group: Group, _ sum: [Double], _ product: [Double]) {
+            guard let result else { return }
             let n = Double(max(1, group.count))
             group.planes.inputGradient(
-                masked ?? dy, output, group, gamma,
-                isOfBatch ? (sum.map { $0 / n }, product.map { $0 / n }) : nil,
+                masked ?? dy, output, group, gamma, isOfBatch ? (sum.map { $0 / n }, product.map { $0 / n }) : nil,
                 masked == nil ? activation : .identity, into: result)
         }
+        let arrays = (needsSums ? 2 : 0) + (result == nil ? 0 : 3) + (masked == nil ? 0 : 1) + (output == nil ? 0 : 1)
+        let sums = forEachGroup("batch norm gradient", groups.count, arrays: arrays) { index -> ChannelSums in
+            let group = groups[index]
+            guard needsSums else {
+                inputGradient(group, [], [])
+                return ChannelSums()
+            }
+            let samples = group.planes.gradientSums(dy, output, group, masked, activation)
+            let (sum, product) = samples.totals()
+            if collectives == nil { inputGradient(group, sum, product) }
+            let (first, second) = takesSquares ? samples.totals(ofSquares: true) : (sum, product)
+            return ChannelSums(
+                sum: sum, product: product, shiftGradient: first,
+                scaleGradient: zip(second, group.inverse).map { $0 * (takesSquares ? $1 * $1 : $1) })
+        }
+        if let collectives, result != nil {
+            var both = sums.flatMap(\.sum) + sums.flatMap(\.product)
+            try both.withUnsafeMutableBufferPointer { try collectives.allReduceSum($0) }
+            let half = both.count / 2
+            _ = forEachGroup("batch norm gradient", groups.count, arrays: 0) { index in
+                let planes = groups[index].planes
+                inputGradient(
+                    groups[index], planes.part(of: Array(both[..<half])), planes.part(of: Array(both[half...])))
+            }
+        }
         let gradients = [
-            result, scaleGradient.isEmpty ? nil : tensor(scaleGradient),
-            shiftGradient.isEmpty ? nil : tensor(shiftGradient),
+            result, needsSums ? tensor(sums.flatMap(\.scaleGradient)) : nil,
+            needsSums ? tensor(sums.flatMap(\.shiftGradient)) : nil,
         ]
         return wants.hasResidual ? gradients + [wants.residual ? masked ?? gradient : nil] : gradients
+    }
+
+    /// Of a group: Σg and Σ g·(x - mean), and what they make of the gradients of shift and scale.
+    private struct ChannelSums {
+        var sum: [Double] = []
+        var product: [Double] = []
+        var shiftGradient: [Double] = []
+        var scaleGradient: [Double] = []
     }
 
     private func gradientSums(
         _ dy: Tensor, _ output: Tensor?, _ group: Group, _ masked: Tensor?, _ activation: Activation
     ) -> SampleSums {
-        let arrays = 2 + (output == nil ? 0 : 1) + (masked == nil ? 0 : 1)
         let parameters = group.affine + padded { channel, _ in group.mean[channel] }
         return parameters.withUnsafeBufferPointer { parameters in
             nonisolated(unsafe) let parameters = parameters
-            return sums("batch norm gradient sums", arrays: arrays) { start, block, sum, product in
+            return sums { start, block, sum, product in
                 guard let first = parameters.baseAddress else { return }
                 let c = block * inner
                 graft_norm_gradient_sums(
@@ -333,7 +373,7 @@ struct NormalizationPlanes {
         }
         withFirst(group.affine + a + b + d) { first in
             nonisolated(unsafe) let first = first
-            forEachPlane("batch norm input gradient", arrays: output == nil ? 3 : 4) { start, _, block in
+            forEachPlane { start, _, block in
                 let c = block * inner
                 graft_norm_gradient_apply(
                     g.storage.floats + start, output.map { $0.storage.floats + start },

@@ -77,6 +77,10 @@ enum OneDNN {
     static func reorder(
         _ source: Storage, _ from: OpaqueLayout, to target: Storage, _ to: OpaqueLayout, scale: Float = 1
     ) {
+        // A small copy is done before another thread has heard of it.
+        let threads = Threads.count
+        if to.byteCount < 1 << 18 { Threads.count = 1 }
+        defer { Threads.count = threads }
         let key = ReorderKey(from: LayoutKey(from), to: LayoutKey(to), scale: scale)
         let primitive = reorders.value(for: key) {
             var description: dnnl_primitive_desc_t?

@@ -8,12 +8,13 @@ public enum Threads {
         set { omp_set_num_threads(Int32(max(1, newValue))) }
     }
 
-    /// Calls `body` with ranges that together cover `0..<count`, one per thread, at the same time.
+    /// Calls `body` with ranges that together cover `0..<count`, one per thread, at the same time; with all of it where
+    /// a thread of a team calls this.
     ///
     /// - Parameter grain: the least number of items worth a thread of their own.
     package static func parallelFor(count: Int, grain: Int = 1, _ body: (Range<Int>) -> Void) {
         let threads = min(self.count, max(1, count / max(1, grain)))
-        guard threads > 1 else {
+        guard threads > 1, omp_in_parallel() == 0 else {
             if count > 0 { body(0..<count) }
             return
         }

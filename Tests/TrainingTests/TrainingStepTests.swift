@@ -1,4 +1,3 @@
-import Foundation
 import Layers
 import Models
 import Tensors
@@ -57,7 +56,10 @@ final class TrainingStepTests: XCTestCase {
                     let path = a.path
                     a.value.withScalars { a in
                         b.value.withScalars { b in
-                            XCTAssertTrue(a.elementsEqual(b), "\(name): \(path)")
+                            let isSame = a.withMemoryRebound(to: UInt32.self) { a in
+                                b.withMemoryRebound(to: UInt32.self) { a.elementsEqual($0) }
+                            }
+                            XCTAssertTrue(isSame, "\(name): \(path)")
                         }
                     }
                 }

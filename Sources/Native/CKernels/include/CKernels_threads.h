@@ -2,6 +2,7 @@
 // Swift's compiler has no OpenMP of its own, and a second runtime would mean a second set of threads.
 #pragma once
 
+int omp_in_parallel(void);
 int omp_get_max_threads(void);
 void omp_set_num_threads(int count);
 int omp_get_thread_num(void);
