@@ -82,7 +82,8 @@ public final class TrainingRun {
     /// What computes: a wrong choice of kernels costs a factor of five, so a log must show it.
     private static var machine: String {
         let blas = OpenBLAS.description
-        return "\(Threads.count) thread\(Threads.count == 1 ? "" : "s") per rank, OpenBLAS kernels \(blas.kernel)"
+        return "\(Threads.count) thread\(Threads.count == 1 ? "" : "s") per rank, matrix products by \(GEMM.library), "
+            + "OpenBLAS kernels \(blas.kernel)"
     }
 
     // MARK: Before training

@@ -18,6 +18,9 @@ package enum GEMM {
     /// Set by tests only.
     nonisolated(unsafe) package static var usesOneDNN = graft_vector_bits() == 512
 
+    /// What computes matrix products here.
+    package static var library: String { usesOneDNN ? "oneDNN" : "OpenBLAS" }
+
     /// c ← alpha · op(a) · op(b) + beta · c; op(a) is m×k, op(b) k×n, c m×n with rows `strideC` apart.
     static func multiply(
         _ a: Operand, _ b: Operand, into c: UnsafeMutablePointer<Float>, strideC: Int, m: Int, n: Int, k: Int,

@@ -17,7 +17,7 @@ public enum Gradient {
     public var tensor: Tensor {
         switch self {
         case .dense(let tensor): return tensor
-        case .rows(let indices, let values, let shape):
+        case .rows(_, _, let shape):
             var sum = Tensor.zeros(shape)
             add(to: &sum)
             return sum

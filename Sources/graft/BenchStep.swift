@@ -235,8 +235,9 @@ struct BenchStep: ParsableCommand {
         }
         print(
             String(
-                format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (OpenBLAS %@)",
-                answer.matrixProductGflopsOneThread, answer.matrixProductGflops, answer.threads, answer.openblasKernel))
+                format: "matrix product    %.1f GFLOP/s on 1 thread, %.1f on %d (%@; OpenBLAS kernels %@)",
+                answer.matrixProductGflopsOneThread, answer.matrixProductGflops, answer.threads, GEMM.library,
+                answer.openblasKernel))
         if let profile = answer.profile, let overhead = answer.overheadSeconds { show(profile, overhead, answer) }
     }
 
