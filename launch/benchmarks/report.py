@@ -357,11 +357,12 @@ class Report:
             if found:
                 values = [accuracy(record) for record in found]
                 means[side] = statistics.mean(values)
-                cells.append([name, ", ".join(f"{value:.1f}" for value in values), f"{means[side]:.1f} %"])
+                spread = f"{min(values):.1f}-{max(values):.1f}"
+                cells.append([name, len(values), spread, f"{means[side]:.1f} %"])
         if not cells:
             return []
         lines = table(
-            ["feature extraction with MobileNetV1 0.25, accuracy on 500 other images", "per seed, %", "mean"], cells
+            ["feature extraction with MobileNetV1 0.25, accuracy on 500 other images", "seeds", "range, %", "mean"], cells
         )
         for a, b, bound, words in [
             ("graft", "pytorch", 0.5, "Graft to PyTorch"),

@@ -149,7 +149,7 @@ def transfer(place):
 def transfer_accuracies(place):
     """Of classifiers on a published MobileNetV1, because random layers would leave nothing to compare."""
     weights = place.data / "weights" / "imagenet-mobilenetv1-0.25-pytorch" / "mobilenetV1X0.25_pretrain.tar"
-    for seed in range(5):
+    for seed in range(20):
         run = f"accuracy-{seed}"
         settings = [
             "model.architecture=mobilenet_v1",
