@@ -1,0 +1,120 @@
+/// A family of networks: all that Graft knows of it, from the names a recipe may write to the names in weight files.
+///
+/// Each is declared in one file of `Vision/` or `Language/`, as `extension Family { static let … }`, and listed in `all`.
+/// docs/models.md shows how to add one.
+public struct Family: Sendable {
+    /// What people call it (`ResNet`).
+    public let title: String
+    /// Every name it has; of names with a number in them, such as a width, the usual ones.
+    public let names: [String]
+    /// The network of a name; nil where the name is not of this family.
+    let member: @Sendable (MemberName) throws -> Member?
+    /// What tensors under canonical paths are weights of; nil where they are of no network of this family.
+    let recognise: @Sendable (WeightShapes) -> Recognition?
+    /// How sources name the tensors of this family where not by canonical paths, Keras apart.
+    var nameMaps: [NameMap] = []
+    /// The networks whose layers Keras names differently, as `name-variant`.
+    var kerasNames: [String] = []
+}
+
+extension Family {
+    /// All families. The order matters to nobody: a name or a weight file belongs to one of them at most.
+    public static let all: [Family] = [
+        .vgg, .resNet, .cifarResNet, .resNet8, .mobileNetV1, .mobileNetV2, .bert, .gpt2,
+    ]
+}
+
+/// What somebody calls a network.
+struct MemberName {
+    /// `mobilenet_v1_0.25`
+    let name: String
+    /// `keras`; nil for the default.
+    let variant: String?
+    /// Numbers that the name does not say, such as the layers of a `bert`.
+    let sizes: [String: Int]
+
+    /// The variant meant, the first of `known` by default.
+    ///
+    /// - Throws: `ModelError.unknownVariant`.
+    func choose<Variant: RawRepresentable<String>>(from known: [Variant]) throws -> Variant {
+        guard let variant else { return known[0] }
+        guard let chosen = known.first(where: { $0.rawValue == variant.lowercased() }) else {
+            throw ModelError.unknownVariant(architecture: name, variant: variant, known: known.map(\.rawValue))
+        }
+        return chosen
+    }
+
+    /// The width multiplier behind the name of a family: `mobilenet_v1_0.25` → 0.25, without one → 1; nil where the
+    /// name is another.
+    func width(after family: String) throws -> Double? {
+        guard name.hasPrefix(family) else { return nil }
+        let suffix = name.dropFirst(family.count)
+        if suffix.isEmpty { return 1 }
+        guard suffix.first == "_", let width = Double(suffix.dropFirst()) else { return nil }
+        guard width >= 0.05, width <= 8 else {
+            throw ModelError.invalidNumber(
+                architecture: family, key: "width", value: "\(suffix.dropFirst())", expected: "0.05 to 8")
+        }
+        return width
+    }
+
+    /// The number behind the name of a family: `resnet50` → 50.
+    func number(after family: String) -> Int? {
+        name.hasPrefix(family) ? Int(name.dropFirst(family.count)) : nil
+    }
+}
+
+/// One network of a family.
+struct Member: Sendable {
+    /// The one name it has, whichever way it was asked for.
+    var name: String
+    var variant: String
+    var sizes: [String: Int] = [:]
+    var input: NetworkInput
+    /// Outputs of the published weights.
+    var classes: Int
+    /// Keras's layers with weights, in the order of Keras's `model.layers`; nil where Keras has no such network.
+    var kerasLayers: [KerasLayer]?
+    let build: @Sendable (Architecture, _ seed: UInt64) -> Network
+}
+
+/// What goes into a network.
+enum NetworkInput: Sendable {
+    /// Preprocessed as the published weights ask, which were trained at `Preprocessing.inputSize`.
+    case images(Preprocessing)
+    case tokens(TokenInput)
+}
+
+/// What a family tells from the names and shapes of tensors.
+package struct Recognition: Equatable, Sendable {
+    package var name: String
+    package var variant: String
+    package var sizes: [String: Int] = [:]
+
+    init(_ name: String, _ variant: String, sizes: [String: Int] = [:]) {
+        self.name = name
+        self.variant = variant
+        self.sizes = sizes
+    }
+}
+
+/// The shapes of a file's tensors by canonical path.
+package struct WeightShapes: Sendable {
+    let shapes: [String: [Int]]
+    /// Whether Keras's names were translated.
+    let isKeras: Bool
+
+    package init(_ shapes: [String: [Int]], isKeras: Bool) {
+        self.shapes = shapes
+        self.isKeras = isKeras
+    }
+
+    subscript(path: String) -> [Int]? { shapes[path] }
+
+    func has(_ path: String) -> Bool { shapes[path] != nil }
+
+    /// How many of `prefix0suffix`, `prefix1suffix`, … there are, from 0 on.
+    func count(_ prefix: String, _ suffix: String) -> Int {
+        (0...).first { !has("\(prefix)\($0)\(suffix)") } ?? 0
+    }
+}
