@@ -41,37 +41,3 @@ extension WeightFile {
         }
     }
 }
-
-extension Architecture {
-    /// What the published weights of this architecture were trained on; a weight file or a recipe may
-    /// say otherwise. Grey input gets the mean of the three channels' numbers.
-    public var preprocessing: Preprocessing {
-        let preprocessing = colourPreprocessing
-        guard inputChannels == 1 else { return preprocessing }
-        func mean(_ values: [Float]) -> [Float] { [values.reduce(0, +) / Float(values.count)] }
-        var grey = preprocessing
-        grey.mean = mean(grey.mean)
-        grey.standardDeviation = mean(grey.standardDeviation)
-        grey.channelOrder = .grey
-        return grey
-    }
-
-    private var colourPreprocessing: Preprocessing {
-        let half: [Float] = [0.5, 0.5, 0.5]
-        let raw = [Float](repeating: 1 / 255, count: 3)
-        switch (name.prefix(while: { $0 != "_" }), variant) {
-        case ("mobilenet", "keras"):  // x / 127.5 - 1
-            return Preprocessing(inputSize: inputSize, mean: half, standardDeviation: half)
-        case ("resnet8", _):  // raw 0…255
-            return Preprocessing(inputSize: inputSize, mean: [0, 0, 0], standardDeviation: raw)
-        case (_, "keras"):  // BGR less the mean of ImageNet, in units of pixels
-            return Preprocessing(
-                inputSize: inputSize, mean: [103.939 / 255, 116.779 / 255, 123.68 / 255],
-                standardDeviation: raw, channelOrder: .bgr)
-        default:
-            return Preprocessing(
-                resize: inputSize == 224 ? 256 : nil, inputSize: inputSize, mean: [0.485, 0.456, 0.406],
-                standardDeviation: [0.229, 0.224, 0.225])
-        }
-    }
-}

@@ -124,6 +124,12 @@ private struct Matching {
             if known.contains(path) {
                 guard head == .new, network.isHead(path) else { continue }
                 note(nil, stored.name, stored.shape, .refused, "head: new")
+            } else if let reason = network.architecture.family.reasonToLeaveOut(path) {
+                note(nil, stored.name, stored.shape, .refused, reason)
+            } else if let original = network.architecture.family.original(of: path),
+                let same = weights.tensors[original], same.stored.bytes == stored.bytes
+            {
+                note(nil, stored.name, stored.shape, .refused, "the same as \(same.stored.name)")
             } else if path.hasSuffix(".num_batches_tracked"), known.contains(runningMean(beside: path)) {
                 note(nil, stored.name, stored.shape, .refused, "this variant does not count batches")
             } else {

@@ -47,7 +47,7 @@ final class Coordinator {
         classNames = try Self.classNames(recipe, file, images, outputs: network.architecture.classes)
         (training, validation) = try recipe.data.open(classNames: classNames, weights: recipe.model.weights ?? "")
         preprocessing = try recipe.data.preprocessing(
-            file?.metadata.preprocessing ?? network.architecture.preprocessing)
+            file?.metadata.preprocessing ?? network.architecture.imagePreprocessing)
         var metadata = WeightMetadata()
         metadata.preprocessing = preprocessing
         metadata.classNames = classNames

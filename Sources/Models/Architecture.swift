@@ -98,6 +98,16 @@ public struct Architecture: Sendable {
         return preprocessing
     }
 
+    /// `preprocessing` of a network that images are to go into.
+    ///
+    /// - Throws: `ModelError.takesTokens`.
+    public var imagePreprocessing: Preprocessing {
+        get throws {
+            guard let preprocessing else { throw ModelError.takesTokens(architecture: name) }
+            return preprocessing
+        }
+    }
+
     private func check(_ number: Int, _ key: String) throws {
         guard number >= 1 else {
             throw ModelError.invalidNumber(

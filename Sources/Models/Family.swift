@@ -15,6 +15,10 @@ public struct Family: Sendable {
     var nameMaps: [NameMap] = []
     /// The networks whose layers Keras names differently, as `name-variant`.
     var kerasNames: [String] = []
+    /// Tensors in files that hold nothing learned, by the end of their canonical path, and why they are left out.
+    var leftOut: [(ending: String, reason: String)] = []
+    /// Tensors that files may hold twice: the canonical paths of copy and original. A copy that differs is an error.
+    var tied: [(copy: String, original: String)] = []
 }
 
 extension Family {
@@ -22,6 +26,27 @@ extension Family {
     public static let all: [Family] = [
         .vgg, .resNet, .cifarResNet, .resNet8, .mobileNetV1, .mobileNetV2, .bert, .gpt2,
     ]
+}
+
+extension Family {
+    /// The networks that Keras names the layers of, each with its table.
+    package static var kerasNetworks: [Architecture] {
+        all.flatMap(\.kerasNames).compactMap { try? Architecture(named: $0) }
+    }
+
+    /// The family whose paths and shapes these are, and what it tells of the network.
+    package func recognises(_ weights: WeightShapes) -> Recognition? { recognise(weights) }
+
+    /// What a source's names become: those of the family's name maps after canonical paths themselves.
+    package var sources: [NameMap] { [.canonical] + nameMaps }
+
+    /// Why files may hold a tensor under this path that no network takes; nil where they may not.
+    package func reasonToLeaveOut(_ path: String) -> String? {
+        leftOut.first { path.hasSuffix($0.ending) }?.reason
+    }
+
+    /// What the tensor under this path is a copy of.
+    package func original(of path: String) -> String? { tied.first { $0.copy == path }?.original }
 }
 
 /// What somebody calls a network.

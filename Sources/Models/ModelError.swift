@@ -14,6 +14,9 @@ public enum ModelError: GraftError, Equatable {
     /// Tokens that do not have the dimensions the network takes.
     case wrongTokens(architecture: String, expected: String, actual: [Int])
 
+    /// A network over text where images are to go in.
+    case takesTokens(architecture: String)
+
     public var exitCode: ExitCode {
         switch self {
         case .wrongImages, .wrongTokens: .data
@@ -37,6 +40,8 @@ public enum ModelError: GraftError, Equatable {
         case .wrongTokens(let architecture, let expected, let actual):
             return "\(architecture): takes tokens \(expected), not "
                 + actual.map(String.init).joined(separator: "×")
+        case .takesTokens(let architecture):
+            return "\(architecture): takes tokens, not images; name a network over images"
         case .notCalibrated(let architecture):
             return "\(architecture): an int8 trunk must be calibrated with typical images before it is used"
         case .wrongImages(let architecture, let expected, let actual):

@@ -9,6 +9,9 @@ public struct NameMap: Sendable {
     /// What a name ends with, and what the canonical path does; names that none fits keep their ending.
     let endings: [(stored: String, canonical: String)]
 
+    /// Canonical paths, as they are.
+    static let canonical = NameMap("canonical", prefixes: [("", "")])
+
     init(
         _ source: String, prefixes: [(stored: String, canonical: String)],
         endings: [(stored: String, canonical: String)] = []

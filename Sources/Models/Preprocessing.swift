@@ -59,8 +59,13 @@ extension Preprocessing {
 
 extension Preprocessing {
     /// torchvision's for ImageNet: the shorter side to 256, the centre of 224.
-    static let torchvision = Preprocessing(
-        resize: 256, inputSize: 224, mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
+    static let torchvision = torchvision(224, resize: 256)
+
+    /// ImageNet's mean and deviation, as torchvision takes them.
+    static func torchvision(_ size: Int, resize: Int? = nil) -> Preprocessing {
+        Preprocessing(
+            resize: resize, inputSize: size, mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225])
+    }
 
     /// Keras's "caffe": 224 pixels, BGR less the mean of ImageNet, in units of pixels.
     static let kerasCaffe = Preprocessing(

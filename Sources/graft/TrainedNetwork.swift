@@ -37,7 +37,7 @@ struct TrainedNetwork {
         network = try WeightLoader.network(
             from: file, path: path, architecture: options.architecture, variant: options.variant
         ).network
-        preprocessing = file.metadata.preprocessing ?? network.architecture.preprocessing
+        preprocessing = try file.metadata.preprocessing ?? network.architecture.imagePreprocessing
         classNames = file.metadata.classNames
         if let classNames, classNames.count != network.architecture.classes {
             throw CommandError.classNamesDoNotFit(

@@ -23,7 +23,7 @@ final class EvaluationTests: XCTestCase {
 
     private func loader(_ noise: Noise, _ network: Network) -> BatchLoader {
         BatchLoader(
-            dataset: noise, transform: .evaluation(network.architecture.preprocessing),
+            dataset: noise, transform: .evaluation(network.architecture.imagePreprocessing),
             brokenFiles: noise.hasBroken ? .skip : .fail)
     }
 

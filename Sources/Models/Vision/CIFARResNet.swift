@@ -10,6 +10,25 @@
 import Layers
 import Tensors
 
+extension Family {
+    static let cifarResNet = Family(
+        title: "ResNet for CIFAR",
+        names: CIFARResNet.Depth.allCases.map { "resnet\($0.rawValue)" },
+        member: { asked in
+            let depth = asked.number(after: "resnet").flatMap(CIFARResNet.Depth.init(rawValue:))
+            guard let depth else { return nil }
+            let variant = try asked.choose(from: CIFARResNet.Variant.allCases)
+            return Member(
+                name: "resnet\(depth.rawValue)", variant: variant.rawValue, input: .images(.torchvision(32)),
+                classes: 10, build: { CIFARResNet.network($0, depth, seed: $1) })
+        },
+        recognise: { weights in
+            let depth = CIFARResNet.Depth(rawValue: 6 * weights.count("layer3.", ".conv1.weight") + 2)
+            guard let depth, weights["conv1.weight"]?.first == 16 else { return nil }
+            return Recognition("resnet\(depth.rawValue)", CIFARResNet.Variant.optionA.rawValue)
+        })
+}
+
 public enum CIFARResNet {
     public enum Depth: Int, CaseIterable, Sendable {
         case resNet20 = 20

@@ -15,6 +15,28 @@
 import Layers
 import Tensors
 
+extension Family {
+    static let mobileNetV1 = Family(
+        title: "MobileNetV1",
+        names: ["mobilenet_v1", "mobilenet_v1_0.25", "mobilenet_v1_0.5", "mobilenet_v1_0.75"],
+        member: { asked in
+            guard let width = try asked.width(after: "mobilenet_v1") else { return nil }
+            let variant = try asked.choose(from: MobileNetV1.Variant.allCases)
+            return Member(
+                name: Architecture.name("mobilenet_v1", width: width), variant: variant.rawValue,
+                input: .images(variant == .keras ? .kerasSymmetric(224) : .torchvision), classes: 1000,
+                kerasLayers: variant == .keras ? MobileNetV1.kerasLayers : nil,
+                build: { MobileNetV1.network($0, width: width, variant, seed: $1) })
+        },
+        recognise: { weights in
+            let variant: MobileNetV1.Variant = weights.has("conv_dw_1.weight") ? .keras : .pytorch
+            let last = variant == .keras ? "conv_pw_13.weight" : "stage3.1.3.weight"
+            guard let channels = weights[last]?.first else { return nil }
+            return Recognition(Architecture.name("mobilenet_v1", width: Double(channels) / 1024), variant.rawValue)
+        },
+        kerasNames: ["mobilenet_v1-keras"])
+}
+
 public enum MobileNetV1 {
     public enum Variant: String, CaseIterable, Sendable {
         case keras, pytorch
@@ -50,6 +72,21 @@ public enum MobileNetV1 {
         }
         return finish(architecture, scope, stages, channels, variant)
     }
+
+    /// Keras's own names are the variant's.
+    static let kerasLayers: [KerasLayer] = {
+        func normalization(_ name: String) -> KerasLayer { KerasLayer(name, .batchNormalization(), name) }
+        let stem = [KerasLayer("conv1", .convolution(hasBias: false), "conv1"), normalization("conv1_bn")]
+        let body = (1...blocks.count).flatMap { number in
+            [
+                KerasLayer("conv_dw_\(number)", .depthwiseConvolution(hasBias: false), "conv_dw_\(number)"),
+                normalization("conv_dw_\(number)_bn"),
+                KerasLayer("conv_pw_\(number)", .convolution(hasBias: false), "conv_pw_\(number)"),
+                normalization("conv_pw_\(number)_bn"),
+            ]
+        }
+        return stem + body + [KerasLayer("conv_preds", .convolution(hasBias: true), "conv_preds")]
+    }()
 
     private static func finish(
         _ architecture: Architecture, _ scope: Scope, _ stages: [Stage], _ channels: Int, _ variant: Variant

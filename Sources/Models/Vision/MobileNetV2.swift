@@ -14,6 +14,26 @@
 import Layers
 import Tensors
 
+extension Family {
+    static let mobileNetV2 = Family(
+        title: "MobileNetV2",
+        names: [
+            "mobilenet_v2", "mobilenet_v2_0.35", "mobilenet_v2_0.5", "mobilenet_v2_0.75", "mobilenet_v2_1.3",
+            "mobilenet_v2_1.4",
+        ],
+        member: { asked in
+            guard let width = try asked.width(after: "mobilenet_v2") else { return nil }
+            let variant = try asked.choose(from: MobileNetV2.Variant.allCases)
+            return Member(
+                name: Architecture.name("mobilenet_v2", width: width), variant: variant.rawValue,
+                input: .images(variant == .keras ? .kerasSymmetric(224) : .torchvision), classes: 1000,
+                kerasLayers: variant == .keras ? MobileNetV2.kerasLayers : nil,
+                build: { MobileNetV2.network($0, width: width, variant, seed: $1) })
+        },
+        recognise: MobileNetV2.recognise,
+        kerasNames: ["mobilenet_v2-keras"])
+}
+
 public enum MobileNetV2 {
     public enum Variant: String, CaseIterable, Sendable {
         case torchvision, keras
@@ -73,6 +93,52 @@ public enum MobileNetV2 {
             architecture, store: scope.store, stages: stages + [.globalAveragePool],
             head: Sequential(dropout + [classifier]), headPrefix: "classifier.1")
     }
+
+    /// Channels are rounded to multiples of 8, so several widths may fit; the usual ones come first.
+    static func recognise(_ weights: WeightShapes) -> Recognition? {
+        guard weights.has("features.1.conv.0.0.weight"), weights.has("features.18.0.weight") else { return nil }
+        let usual = [1, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4, 0.1]
+        let widths = usual + (1...40).map { Double($0) / 20 }.filter { !usual.contains($0) }
+        let outputs: [(String, Int)] = [
+            ("features.0.0.weight", 32), ("features.1.conv.1.weight", 16), ("features.2.conv.2.weight", 24),
+            ("features.4.conv.2.weight", 32), ("features.7.conv.2.weight", 64),
+            ("features.11.conv.2.weight", 96), ("features.14.conv.2.weight", 160),
+            ("features.17.conv.2.weight", 320),
+        ]
+        let width = widths.first { width in
+            outputs.allSatisfy { weights[$0.0]?.first == channels($0.1, width: width) }
+        }
+        let variant: Variant = weights.isKeras ? .keras : .torchvision
+        return width.map { Recognition(Architecture.name("mobilenet_v2", width: $0), variant.rawValue) }
+    }
+
+    /// keras.applications: block_3_expand is features.4.conv.0.0, block_3_project_BN features.4.conv.3.
+    static let kerasLayers: [KerasLayer] = {
+        func pair(
+            _ name: String, _ normalization: String, _ kind: KerasLayer.Kind, _ paths: (String, String)
+        ) -> [KerasLayer] {
+            [KerasLayer(name, kind, paths.0), KerasLayer(normalization, .batchNormalization(), paths.1)]
+        }
+        let (dense, depthwise) = (
+            KerasLayer.Kind.convolution(hasBias: false), KerasLayer.Kind.depthwiseConvolution(hasBias: false)
+        )
+        func part(_ block: String, _ part: String, _ kind: KerasLayer.Kind, _ a: String, _ b: String) -> [KerasLayer] {
+            pair("\(block)_\(part)", "\(block)_\(part)_BN", kind, (a, b))
+        }
+        let first = "features.1.conv"
+        var layers =
+            pair("Conv1", "bn_Conv1", dense, ("features.0.0", "features.0.1"))
+            + part("expanded_conv", "depthwise", depthwise, first + ".0.0", first + ".0.1")
+            + part("expanded_conv", "project", dense, first + ".1", first + ".2")
+        for number in 1...16 {
+            let (block, path) = ("block_\(number)", "features.\(number + 1).conv")
+            layers += part(block, "expand", dense, path + ".0.0", path + ".0.1")
+            layers += part(block, "depthwise", depthwise, path + ".1.0", path + ".1.1")
+            layers += part(block, "project", dense, path + ".2", path + ".3")
+        }
+        return layers + pair("Conv_1", "Conv_1_bn", dense, ("features.18.0", "features.18.1"))
+            + [KerasLayer("predictions", .dense, "classifier.1")]
+    }()
 
     private static func block(
         _ scope: Scope, _ convolution: String, _ normalization: String, _ inputs: Int, _ outputs: Int,

@@ -13,6 +13,23 @@
 import Layers
 import Tensors
 
+extension Family {
+    static let resNet = Family(
+        title: "ResNet",
+        names: ResNet.Depth.allCases.map { "resnet\($0.rawValue)" },
+        member: { asked in
+            guard let depth = asked.number(after: "resnet").flatMap(ResNet.Depth.init(rawValue:)) else { return nil }
+            let variant = try asked.choose(from: depth.variants)
+            return Member(
+                name: "resnet\(depth.rawValue)", variant: variant.rawValue,
+                input: .images(variant == .keras ? .kerasCaffe : .torchvision), classes: 1000,
+                kerasLayers: variant == .keras ? ResNet.kerasLayers(depth) : nil,
+                build: { ResNet.network($0, depth, variant, seed: $1) })
+        },
+        recognise: ResNet.recognise,
+        kerasNames: ResNet.Depth.allCases.filter(\.hasBottlenecks).map { "resnet\($0.rawValue)-keras" })
+}
+
 public enum ResNet {
     /// The depths of the paper's table 1.
     public enum Depth: Int, CaseIterable, Sendable {
@@ -77,6 +94,38 @@ public enum ResNet {
         return Network(
             architecture, store: scope.store, stages: stages,
             head: classifier, headPrefix: "fc")
+    }
+
+    static func recognise(_ weights: WeightShapes) -> Recognition? {
+        let blocks = (1...4).map { weights.count("layer\($0).", ".conv1.weight") }
+        let hasBottlenecks = weights.has("layer1.0.conv3.weight")
+        let depth = Depth.allCases.first { $0.blocks == blocks && $0.hasBottlenecks == hasBottlenecks }
+        guard let depth, weights["conv1.weight"]?.first == 64 else { return nil }
+        let isKeras = hasBottlenecks && weights.has("conv1.bias")
+        return Recognition("resnet\(depth.rawValue)", (isKeras ? Variant.keras : .v1_5).rawValue)
+    }
+
+    /// keras.applications: conv2_block1_1_conv is layer1.0.conv1, conv2_block1_0_conv the shortcut's.
+    static func kerasLayers(_ depth: Depth) -> [KerasLayer] {
+        func pair(_ name: String, _ convolution: String, _ normalization: String) -> [[KerasLayer]] {
+            [
+                [KerasLayer(name + "_conv", .convolution(hasBias: true), convolution)],
+                [KerasLayer(name + "_bn", .batchNormalization(), normalization)],
+            ]
+        }
+        var layers = pair("conv1", "conv1", "bn1").flatMap { $0 }
+        for (stage, count) in depth.blocks.enumerated() {
+            for block in 0..<count {
+                let (name, path) = ("conv\(stage + 2)_block\(block + 1)", "layer\(stage + 1).\(block)")
+                let inner = (1...3).map { pair("\(name)_\($0)", "\(path).conv\($0)", "\(path).bn\($0)") }
+                layers += inner[0].flatMap { $0 } + inner[1].flatMap { $0 }
+                // Layers of the same depth stand side by side in Keras's order, the shortcut first.
+                let shortcut =
+                    block == 0 ? pair("\(name)_0", "\(path).downsample.0", "\(path).downsample.1") : [[], []]
+                layers += shortcut[0] + inner[2][0] + shortcut[1] + inner[2][1]
+            }
+        }
+        return layers + [KerasLayer("predictions", .dense, "fc")]
     }
 
     /// What all blocks of one network have in common.

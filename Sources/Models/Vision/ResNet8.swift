@@ -5,12 +5,32 @@
 // Variant: Keras. Three blocks of 16, 32 and 64 channels; biased convolutions, "same" padding, ε 1e-3;
 //   the shortcuts of the last two are biased 1×1 convolutions without a norm. Input is raw 0…255.
 // Weight names: akamaster's words, since Keras numbered the layers (conv2d_3, …): conv1, bn1,
-//   layer1.0.conv1, …, layer2.0.shortcut, linear. Archives/NameMaps+Keras.swift has the table.
+//   layer1.0.conv1, …, layer2.0.shortcut, linear.
 // Checked against: the published pretrainedResnet.h5 in an independent PyTorch forward pass
 //   (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
+
+extension Family {
+    static let resNet8 = Family(
+        title: "ResNet-8 of MLPerf Tiny",
+        names: ["resnet8"],
+        member: { asked in
+            guard asked.name == "resnet8" else { return nil }
+            let variant = try asked.choose(from: ResNet8.Variant.allCases)
+            let raw = Preprocessing(
+                inputSize: 32, mean: [0, 0, 0], standardDeviation: [Float](repeating: 1 / 255, count: 3))
+            return Member(
+                name: "resnet8", variant: variant.rawValue, input: .images(raw), classes: 10,
+                kerasLayers: ResNet8.kerasLayers, build: { ResNet8.network($0, seed: $1) })
+        },
+        recognise: { weights in
+            guard weights.has("layer2.0.shortcut.weight"), weights.has("layer3.0.shortcut.bias") else { return nil }
+            return Recognition("resnet8", ResNet8.Variant.keras.rawValue)
+        },
+        kerasNames: ["resnet8"])
+}
 
 public enum ResNet8 {
     public enum Variant: String, CaseIterable, Sendable { case keras }
@@ -35,6 +55,31 @@ public enum ResNet8 {
             architecture, store: scope.store, stages: stages,
             head: classifier, headPrefix: "linear")
     }
+
+    /// Keras numbered the layers in the order in which they were built.
+    static let kerasLayers: [KerasLayer] = {
+        func convolution(_ number: Int, _ path: String) -> KerasLayer {
+            KerasLayer(number == 0 ? "conv2d" : "conv2d_\(number)", .convolution(hasBias: true), path)
+        }
+        func normalization(_ number: Int, _ path: String) -> KerasLayer {
+            KerasLayer(
+                number == 0 ? "batch_normalization" : "batch_normalization_\(number)", .batchNormalization(), path)
+        }
+        let stem = [
+            convolution(0, "conv1"), normalization(0, "bn1"),
+            convolution(1, "layer1.0.conv1"), normalization(1, "layer1.0.bn1"),
+            convolution(2, "layer1.0.conv2"), normalization(2, "layer1.0.bn2"),
+        ]
+        let others = [(layer: 2, first: 3, norm: 3), (layer: 3, first: 6, norm: 5)].flatMap { block in
+            let path = "layer\(block.layer).0"
+            return [
+                convolution(block.first, path + ".conv1"), normalization(block.norm, path + ".bn1"),
+                convolution(block.first + 1, path + ".conv2"), convolution(block.first + 2, path + ".shortcut"),
+                normalization(block.norm + 1, path + ".bn2"),
+            ]
+        }
+        return stem + others + [KerasLayer("dense", .dense, "linear")]
+    }()
 
     private static func convolution(
         _ scope: Scope, _ inputs: Int, _ outputs: Int, size: Int, stride: Int

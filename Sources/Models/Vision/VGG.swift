@@ -12,6 +12,23 @@
 import Layers
 import Tensors
 
+extension Family {
+    static let vgg = Family(
+        title: "VGG",
+        names: VGG.Depth.allCases.flatMap { ["vgg\($0.rawValue)", "vgg\($0.rawValue)_bn"] },
+        member: { asked in
+            guard asked.name.hasPrefix("vgg") else { return nil }
+            let normalizes = asked.name.hasSuffix("_bn")
+            let number = asked.name.dropFirst("vgg".count).dropLast(normalizes ? "_bn".count : 0)
+            guard let depth = Int(number).flatMap(VGG.Depth.init(rawValue:)) else { return nil }
+            let variant = try asked.choose(from: VGG.Variant.allCases)
+            return Member(
+                name: asked.name, variant: variant.rawValue, input: .images(.torchvision), classes: 1000,
+                build: { VGG.network($0, depth, normalizes: normalizes, seed: $1) })
+        },
+        recognise: VGG.recognise)
+}
+
 public enum VGG {
     public enum Variant: String, CaseIterable, Sendable { case torchvision }
 
@@ -83,6 +100,27 @@ public enum VGG {
             ] as [any Module]
         return Network(
             architecture, store: scope.store, stages: stages, head: Sequential(head), headPrefix: "classifier.6")
+    }
+
+    /// Convolutions stand behind a pooling or two places (with batch norm three) behind the last.
+    static func recognise(_ weights: WeightShapes) -> Recognition? {
+        for depth in Depth.allCases {
+            for normalizes in [false, true] {
+                var (index, fits) = (0, weights.has("classifier.3.weight"))
+                for count in depth.blocks {
+                    for _ in 0..<count {
+                        fits = fits && weights["features.\(index).weight"]?.count == 4
+                        fits = fits && weights.has("features.\(index + 1).running_mean") == normalizes
+                        index += normalizes ? 3 : 2
+                    }
+                    index += 1
+                }
+                guard fits, !weights.has("features.\(index).weight") else { continue }
+                return Recognition(
+                    "vgg\(depth.rawValue)" + (normalizes ? "_bn" : ""), Variant.torchvision.rawValue)
+            }
+        }
+        return nil
     }
 
     /// A 3×3 convolution with an activation, and the batch norm between them where there is one.
