@@ -70,6 +70,9 @@ public struct Architecture: Sendable {
     /// All names; of names with a number in them, such as a width, the usual ones.
     public static let knownNames: [String] = Family.all.flatMap(\.names)
 
+    /// The variants that its name has, the default first.
+    public var variants: [String] { member.variants }
+
     /// Keras's layers with weights, in the order of Keras's `model.layers`; nil where Keras has no such network.
     public var kerasLayers: [KerasLayer]? { member.kerasLayers }
 

@@ -92,15 +92,32 @@ struct MemberName {
 /// One network of a family.
 struct Member: Sendable {
     /// The one name it has, whichever way it was asked for.
-    var name: String
-    var variant: String
-    var sizes: [String: Int] = [:]
-    var input: NetworkInput
+    let name: String
+    let variant: String
+    /// All variants of the name, the default first.
+    let variants: [String]
+    let sizes: [String: Int]
+    let input: NetworkInput
     /// Outputs of the published weights.
-    var classes: Int
+    let classes: Int
     /// Keras's layers with weights, in the order of Keras's `model.layers`; nil where Keras has no such network.
-    var kerasLayers: [KerasLayer]?
+    let kerasLayers: [KerasLayer]?
     let build: @Sendable (Architecture, _ seed: UInt64) -> Network
+
+    init<Variant: RawRepresentable<String>>(
+        name: String, variant: Variant, of variants: [Variant], sizes: [String: Int] = [:], input: NetworkInput,
+        classes: Int, kerasLayers: [KerasLayer]? = nil,
+        build: @escaping @Sendable (Architecture, _ seed: UInt64) -> Network
+    ) {
+        self.name = name
+        self.variant = variant.rawValue
+        self.variants = variants.map(\.rawValue)
+        self.sizes = sizes
+        self.input = input
+        self.classes = classes
+        self.kerasLayers = kerasLayers
+        self.build = build
+    }
 }
 
 /// What goes into a network.

@@ -39,26 +39,38 @@ struct Inspect: ParsableCommand {
         var isComplete: Bool { missing.isEmpty && unexpected.isEmpty && wrongShape.isEmpty }
     }
 
+    /// A known network that has a place for many of the tensors.
+    private struct Resembled: Encodable {
+        let architecture: String
+        let fitting: Int
+        let count: Int
+    }
+
     private struct Answer: Encodable {
         let inspection: Inspection
         let recognised: Recognised?
+        /// The nearest known network, where none is recognised.
+        let resembles: Resembled?
         let progress: RunProgress?
 
-        private enum Keys: CodingKey { case recognised, progress }
+        private enum Keys: CodingKey { case recognised, resembles, progress }
 
         /// The keys of the inspection, and those found out here.
         func encode(to encoder: Encoder) throws {
             try inspection.encode(to: encoder)
             var container = encoder.container(keyedBy: Keys.self)
             try container.encodeIfPresent(recognised, forKey: .recognised)
+            try container.encodeIfPresent(resembles, forKey: .resembles)
             try container.encodeIfPresent(progress, forKey: .progress)
         }
     }
 
     func run() throws {
         let inspection = try Inspection.inspect(file)
+        let recognised = recognise(inspection)
         let answer = Answer(
-            inspection: inspection, recognised: recognise(inspection), progress: progress(inspection))
+            inspection: inspection, recognised: recognised,
+            resembles: recognised == nil ? resemblance(inspection) : nil, progress: progress(inspection))
         json ? try Output.json(answer) : printText(answer)
         if inspection.digest == .invalid { throw ArchiveError.digestMismatch(path: file, name: nil) }
         for tensor in inspection.tensors where tensor.digest == .invalid {
@@ -89,6 +101,13 @@ struct Inspect: ParsableCommand {
         return found
     }
 
+    private func resemblance(_ inspection: Inspection) -> Resembled? {
+        guard inspection.format != .hdf5, inspection.digest != .invalid, let weights = try? WeightFile.read(file),
+            let found = WeightLoader.resemblance(of: weights)
+        else { return nil }
+        return Resembled(architecture: found.architecture.name, fitting: found.fitting, count: found.count)
+    }
+
     /// Where the run stood that wrote a checkpoint.
     private func progress(_ inspection: Inspection) -> RunProgress? {
         inspection.texts["progress/state"].flatMap {
@@ -104,6 +123,13 @@ struct Inspect: ParsableCommand {
         print("\(file): \(inspection.format.title), \(Output.grouped(inspection.fileSize)) bytes, \(digest)")
         var facts: [[String]] = []
         if let recognised = answer.recognised { facts.append(["architecture", words(recognised)]) }
+        if let nearest = answer.resembles {
+            facts.append([
+                "architecture",
+                "none that Graft knows; nearest is \(nearest.architecture): \(nearest.fitting) of its \(nearest.count) tensors "
+                    + "are there (--architecture of other commands says what is missing)",
+            ])
+        }
         facts += metadata(inspection.metadata)
         if let progress = answer.progress { facts.append(["checkpoint", words(progress)]) }
         facts.append([

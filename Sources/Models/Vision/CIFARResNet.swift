@@ -19,7 +19,8 @@ extension Family {
             guard let depth else { return nil }
             let variant = try asked.choose(from: CIFARResNet.Variant.allCases)
             return Member(
-                name: "resnet\(depth.rawValue)", variant: variant.rawValue, input: .images(.torchvision(32)),
+                name: "resnet\(depth.rawValue)", variant: variant, of: CIFARResNet.Variant.allCases,
+                input: .images(.torchvision(32)),
                 classes: 10, build: { CIFARResNet.network($0, depth, seed: $1) })
         },
         recognise: { weights in

@@ -23,7 +23,8 @@ extension Family {
             guard let width = try asked.width(after: "mobilenet_v1") else { return nil }
             let variant = try asked.choose(from: MobileNetV1.Variant.allCases)
             return Member(
-                name: Architecture.name("mobilenet_v1", width: width), variant: variant.rawValue,
+                name: Architecture.name("mobilenet_v1", width: width), variant: variant,
+                of: MobileNetV1.Variant.allCases,
                 input: .images(variant == .keras ? .kerasSymmetric(224) : .torchvision), classes: 1000,
                 kerasLayers: variant == .keras ? MobileNetV1.kerasLayers : nil,
                 build: { MobileNetV1.network($0, width: width, variant, seed: $1) })

@@ -25,7 +25,8 @@ extension Family {
             guard let width = try asked.width(after: "mobilenet_v2") else { return nil }
             let variant = try asked.choose(from: MobileNetV2.Variant.allCases)
             return Member(
-                name: Architecture.name("mobilenet_v2", width: width), variant: variant.rawValue,
+                name: Architecture.name("mobilenet_v2", width: width), variant: variant,
+                of: MobileNetV2.Variant.allCases,
                 input: .images(variant == .keras ? .kerasSymmetric(224) : .torchvision), classes: 1000,
                 kerasLayers: variant == .keras ? MobileNetV2.kerasLayers : nil,
                 build: { MobileNetV2.network($0, width: width, variant, seed: $1) })

@@ -21,7 +21,7 @@ extension Family {
             guard let depth = asked.number(after: "resnet").flatMap(ResNet.Depth.init(rawValue:)) else { return nil }
             let variant = try asked.choose(from: depth.variants)
             return Member(
-                name: "resnet\(depth.rawValue)", variant: variant.rawValue,
+                name: "resnet\(depth.rawValue)", variant: variant, of: depth.variants,
                 input: .images(variant == .keras ? .kerasCaffe : .torchvision), classes: 1000,
                 kerasLayers: variant == .keras ? ResNet.kerasLayers(depth) : nil,
                 build: { ResNet.network($0, depth, variant, seed: $1) })

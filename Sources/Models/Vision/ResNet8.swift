@@ -22,7 +22,7 @@ extension Family {
             let raw = Preprocessing(
                 inputSize: 32, mean: [0, 0, 0], standardDeviation: [Float](repeating: 1 / 255, count: 3))
             return Member(
-                name: "resnet8", variant: variant.rawValue, input: .images(raw), classes: 10,
+                name: "resnet8", variant: variant, of: ResNet8.Variant.allCases, input: .images(raw), classes: 10,
                 kerasLayers: ResNet8.kerasLayers, build: { ResNet8.network($0, seed: $1) })
         },
         recognise: { weights in

@@ -23,7 +23,8 @@ extension Family {
             guard let depth = Int(number).flatMap(VGG.Depth.init(rawValue:)) else { return nil }
             let variant = try asked.choose(from: VGG.Variant.allCases)
             return Member(
-                name: asked.name, variant: variant.rawValue, input: .images(.torchvision), classes: 1000,
+                name: asked.name, variant: variant, of: VGG.Variant.allCases, input: .images(.torchvision),
+                classes: 1000,
                 build: { VGG.network($0, depth, normalizes: normalizes, seed: $1) })
         },
         recognise: VGG.recognise)
