@@ -26,7 +26,10 @@ extension Family {
                 kerasLayers: ResNet8.kerasLayers, build: { ResNet8.network($0, seed: $1) })
         },
         recognise: { weights in
-            guard weights.has("layer2.0.shortcut.weight"), weights.has("layer3.0.shortcut.bias") else { return nil }
+            // Keras's numbers are anybody's: shapes must be these as well.
+            guard weights["layer2.0.shortcut.weight"] == [32, 16, 1, 1], weights["layer3.0.shortcut.bias"] == [64],
+                weights["layer3.0.conv2.weight"] == [64, 64, 3, 3]
+            else { return nil }
             return Recognition("resnet8", ResNet8.Variant.keras.rawValue)
         },
         kerasNames: ["resnet8"])
