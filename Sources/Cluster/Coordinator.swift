@@ -15,8 +15,8 @@ final class Coordinator {
     let recipe: Recipe
     let plan: TransferPlan
     let network: Network
-    let training: any ImageDataset
-    let validation: (any ImageDataset)?
+    let training: any Dataset
+    let validation: (any Dataset)?
     /// What the network's outputs stand for.
     let classNames: [String]
     let preprocessing: Preprocessing
@@ -60,7 +60,7 @@ final class Coordinator {
     }
 
     private static func network(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any Dataset
     ) throws -> (Network, LoadReport?) {
         let seed = UInt64(max(0, recipe.run.seed))
         let model = recipe.model
@@ -79,7 +79,7 @@ final class Coordinator {
     /// What the outputs stand for: the classes of the data for a new head; for one that is kept, those that the file
     /// names, which the data may have only some of.
     private static func classNames(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, outputs: Int
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any Dataset, outputs: Int
     ) throws -> [String] {
         let own = training.classNames
         guard recipe.model.head == .keep, let file, let path = recipe.model.weights else { return own }
@@ -92,7 +92,7 @@ final class Coordinator {
     }
 
     private static func fingerprints(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, _ validation: (any ImageDataset)?
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any Dataset, _ validation: (any Dataset)?
     ) throws -> RunFingerprints {
         RunFingerprints(
             recipe: recipe.fingerprint,

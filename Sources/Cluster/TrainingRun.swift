@@ -163,8 +163,8 @@ public final class TrainingRun {
 
     private func openData(_ description: RunDescription, _ recipe: Recipe) throws -> RunData {
         let scatters = recipe.data.sharding == .scatter && collectives.worldSize > 1
-        var training: any ImageDataset = SampleLessData()
-        var validation: (any ImageDataset)?
+        var training: any Dataset = SampleLessData()
+        var validation: (any Dataset)?
         var received: ReceivedSamples?
         var failure: Error?
         do {
@@ -200,9 +200,9 @@ public final class TrainingRun {
 
     /// Sends every rank its part of the validation data, and the labels of the training data.
     private func scatterOnce(
-        _ description: RunDescription, _ training: any ImageDataset, _ received: ReceivedSamples?,
-        _ validation: (any ImageDataset)?
-    ) throws -> (any ImageDataset)? {
+        _ description: RunDescription, _ training: any Dataset, _ received: ReceivedSamples?,
+        _ validation: (any Dataset)?
+    ) throws -> (any Dataset)? {
         try dealer.deal(from: coordinator?.training, to: received) { _ in [] }
         guard description.validationFingerprint != nil else { return nil }
         let size = collectives.worldSize
@@ -315,11 +315,11 @@ extension Collectives {
 }
 
 /// Stands for data that could not be opened until the agreement has said so.
-private final class SampleLessData: ImageDataset, @unchecked Sendable {
+private final class SampleLessData: Dataset, @unchecked Sendable {
     let source = ""
     let classNames: [String] = []
     let labels: [Int32] = []
     func name(at index: Int) -> String { "" }
-    func storedImage(at index: Int) throws -> StoredImage { throw DatasetError.sampleNotHeld(index: index) }
+    func storedSample(at index: Int) throws -> StoredSample { throw DatasetError.sampleNotHeld(index: index) }
     func fingerprint() throws -> String { "" }
 }

@@ -8,7 +8,7 @@ extension Recipe.Data {
     /// The training images, selected and relabelled: of data that comes in parts, the training part.
     ///
     /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
-    public func openTraining() throws -> any ImageDataset {
+    public func openTraining() throws -> any Dataset {
         try train.open("train", split: trainSplit, classes: classes.isEmpty ? nil : classes)
     }
 
@@ -18,7 +18,7 @@ extension Recipe.Data {
     /// - Parameter classNames: the classes of the training images, so that labels mean the same.
     /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class; `RecipeError.conflict` where training
     ///   takes all images of the same part.
-    public func openValidation(classNames: [String]? = nil) throws -> (any ImageDataset)? {
+    public func openValidation(classNames: [String]? = nil) throws -> (any Dataset)? {
         guard let validation else { return nil }
         let isRest = validation.path == train.path && validation.selects && train.selects
         let split = validation.split ?? (isRest ? trainSplit : .test)
@@ -44,10 +44,10 @@ extension Recipe.Data {
     ///   - weights: what to call the network's weights in errors.
     public func open(
         classNames: [String], weights: String
-    ) throws -> (training: any ImageDataset, validation: (any ImageDataset)?) {
+    ) throws -> (training: any Dataset, validation: (any Dataset)?) {
         let training = try openTraining()
         let validation = try openValidation(classNames: training.classNames)
-        func relabelled(_ images: any ImageDataset) throws -> any ImageDataset {
+        func relabelled(_ images: any Dataset) throws -> any Dataset {
             try images.relabelled(for: classNames, outputs: classNames.count, weights: weights)
         }
         return (try relabelled(training), try validation.map(relabelled))
@@ -126,7 +126,7 @@ extension Recipe.Data.Source {
     }
 
     /// - Parameter key: `train` or `validation`, for messages.
-    func open(_ key: String, split: DatasetSplit, classes: [String]?) throws -> any ImageDataset {
+    func open(_ key: String, split: DatasetSplit, classes: [String]?) throws -> any Dataset {
         let all = try openImageDataset(at: path, split: split)
         return try all.selecting(
             selection(classes: classes == all.classNames ? nil : classes), keys: "data.\(key).")

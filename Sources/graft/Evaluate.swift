@@ -75,7 +75,7 @@ struct Evaluate: ParsableCommand {
         }
     }
 
-    private func open() throws -> (TrainedNetwork, any ImageDataset) {
+    private func open() throws -> (TrainedNetwork, any Dataset) {
         let trained = try TrainedNetwork(weightOptions)
         let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let selection = Selection(

@@ -51,7 +51,7 @@ struct TrainedNetwork {
     /// The data with the network's labels.
     ///
     /// - Throws: `DatasetError` where the data has a class that the network has no output for.
-    func matching(_ dataset: any ImageDataset) throws -> any ImageDataset {
+    func matching(_ dataset: any Dataset) throws -> any Dataset {
         try dataset.relabelled(for: classNames, outputs: network.architecture.classes, weights: path)
     }
 }

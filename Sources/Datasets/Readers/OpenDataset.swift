@@ -25,7 +25,7 @@ public enum DatasetSplit: String, Codable, Sendable, CaseIterable {
 ///
 /// - Throws: `DatasetError` or `ArchiveError` naming the file or folder; `.severalParts` where there is a choice and
 ///   `split` is nil.
-public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any ImageDataset {
+public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any Dataset {
     let source = try imageSource(at: path, split: split)
     if ClassFolders.isFolder(source) { return try ClassFolders(at: source) }
     return try FileBytes.beginsAsHDF5(source) ? HDF5Images(at: source) : IDXImages(imagesAt: source)

@@ -98,7 +98,7 @@ final class PhaseTrunk {
         do {
             for (name, cache) in zip(names, caches) {
                 guard let loader = loop.data[name] else { continue }
-                let variants = loader.transform.isRandom ? plan.variants : 1
+                let variants = loader.isRandom ? plan.variants : 1
                 cached[name] = try FeatureSource(loader.dataset, cache, variantCount: variants)
             }
             if let loader = loop.validation, let cache = caches.last {
