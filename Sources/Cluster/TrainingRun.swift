@@ -110,10 +110,7 @@ public final class TrainingRun {
     private func buildNetwork(_ description: RunDescription, _ recipe: Recipe) throws -> Network {
         let network =
             try coordinator?.network
-            ?? Architecture(
-                named: description.architecture, variant: description.variant, classes: description.classes,
-                inputChannels: description.inputChannels
-            ).network(seed: UInt64(max(0, recipe.run.seed)))
+            ?? description.network.architecture().network(seed: UInt64(max(0, recipe.run.seed)))
         guard collectives.worldSize > 1 else { return network }
         for parameter in network.store.parameters { try parameter.update(broadcast) }
         for buffer in network.store.buffers { try buffer.update(broadcast) }
@@ -166,16 +163,18 @@ public final class TrainingRun {
         var training: any Dataset = SampleLessData()
         var validation: (any Dataset)?
         var received: ReceivedSamples?
+        var input: RecipeInput?
         var failure: Error?
         do {
+            input = try coordinator?.input ?? description.input.received()
             if let coordinator {
                 (training, validation) = (coordinator.training, coordinator.validation)
             } else if scatters {
                 let samples = ReceivedSamples()
                 (training, received) = (samples, samples)
-            } else {
+            } else if let input {
                 (training, validation) = try recipe.data.open(
-                    classNames: description.classNames, weights: recipe.model.weights ?? "")
+                    input.kind, classNames: description.classNames, weights: recipe.model.weights ?? "")
                 guard try training.fingerprint() == description.trainingFingerprint,
                     try validation?.fingerprint() == description.validationFingerprint
                 else { throw RunError.dataDiffers(rank: collectives.rank, source: training.source) }
@@ -184,16 +183,15 @@ public final class TrainingRun {
             failure = error
         }
         try collectives.agree(failure)
+        guard let input else { preconditionFailure("ranks agree that data is open, and nothing says what it is") }
         if scatters { validation = try scatterOnce(description, training, received, validation) }
         let policy = recipe.data.brokenFiles
         let seed = UInt64(max(0, recipe.run.seed))
         return RunData(
             training: BatchLoader(
-                dataset: training, transform: recipe.data.trainingTransform(description.preprocessing), seed: seed,
-                brokenFiles: policy),
+                dataset: training, input: input.training(recipe.data), seed: seed, brokenFiles: policy),
             validation: validation.map {
-                BatchLoader(
-                    dataset: $0, transform: .evaluation(description.preprocessing), seed: seed, brokenFiles: policy)
+                BatchLoader(dataset: $0, input: input.evaluation, seed: seed, brokenFiles: policy)
             },
             receivedTraining: received)
     }

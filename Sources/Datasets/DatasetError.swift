@@ -40,6 +40,7 @@ public enum DatasetError: GraftError, Equatable {
     /// A text of which nothing is left to predict or to predict from.
     case noTokens(path: String)
     case notAText(path: String)
+    case noTexts(path: String)
     /// The vocabulary of a tokenizer does not fit the network's.
     case tokenizerDoesNotFit(path: String, tokens: Int, network: String, vocabulary: Int)
     case moreRanksThanSamples(ranks: Int, samples: Int)
@@ -135,6 +136,9 @@ extension DatasetError {
                 + "data.text.columns (--text-column, --label-column), by number from 1"
         case .noTokens(let path):
             return "\(path): a text without tokens, or with fewer than a network can learn from; remove it"
+        case .noTexts(let path):
+            return "\(path): no texts found; expected a .tsv, .csv, .jsonl or .txt file, or a folder with train.tsv and "
+                + "test.tsv or the like"
         case .notAText(let path):
             return "\(path): an image where a network over text wants a text; give other data or another network"
         case .tokenizerDoesNotFit(let path, let tokens, let network, let vocabulary):

@@ -56,6 +56,23 @@ package func imageSource(at path: String, split: DatasetSplit?) throws -> String
     return path
 }
 
+/// The text file at `path`, or in that folder the one named for `split` (`train.tsv`, or `test…`, `validation…`, `dev…`).
+package func textSource(at path: String, split: DatasetSplit?) throws -> String {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
+    guard ClassFolders.isFolder(path) else { return path }
+    let suffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt"]
+    let files = try ClassFolders.entries(of: path).filter { suffixes.contains(URL(fileURLWithPath: $0).pathExtension) }
+    guard !files.isEmpty else { throw DatasetError.noTexts(path: path) }
+    guard let split else { throw DatasetError.severalParts(path: path, parts: files) }
+    let stems = split.folderNames + (split == .test ? ["dev"] : [])
+    let found = stems.lazy.compactMap { stem in
+        files.first { URL(fileURLWithPath: $0).deletingPathExtension().lastPathComponent == stem }
+    }.first
+    guard let found else { throw DatasetError.noTexts(path: path) }
+    return "\(path)/\(found)"
+}
+
 private func idxFile(_ files: [String], of folder: String, _ split: DatasetSplit?) throws -> String {
     guard let split else {
         guard files.count == 1 else { throw DatasetError.severalParts(path: folder, parts: files) }

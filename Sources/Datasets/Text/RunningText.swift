@@ -34,7 +34,7 @@ public final class RunningText: Dataset, @unchecked Sendable {
         }
         let chosen =
             part == 0..<1 ? text : String(scalars[place(part.lowerBound)..<place(part.upperBound)])
-        let tokens = tokenizer.encode(chosen, addingSpecialTokens: false).tokens
+        let tokens = try tokenizer.encode(chosen, addingSpecialTokens: false).tokens
         try self.init(tokens, source: path, length: length, offsets: offsets)
     }
 

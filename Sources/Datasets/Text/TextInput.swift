@@ -18,11 +18,16 @@ public struct TextInput: Sendable {
     }
 
     /// The tokens of one text, for prediction.
-    /// - Throws: `DatasetError.noTokens` where there are none.
+    /// - Throws: `DatasetError.noTokens` where there are none, and what the tokenizer throws.
     public func sequence(_ text: SampleText, name: String) throws -> TokenSequence {
-        let encoding = tokenizer.encode(text.text, pair: text.pair, maximumLength: length)
+        let encoding = try tokenizer.encode(text.text, pair: text.pair, maximumLength: length)
         guard !encoding.tokens.isEmpty else { throw DatasetError.noTokens(path: name) }
         return TokenSequence(tokens: encoding.tokens, segments: encoding.segments)
+    }
+
+    /// How many tokens a text has, cut or not.
+    public func fullLength(_ text: SampleText) throws -> Int {
+        try tokenizer.encode(text.text, pair: text.pair).tokens.count
     }
 
     /// The tokens of one sample with what is to be predicted.

@@ -152,8 +152,10 @@ final class PhaseTrunk {
     /// Where batches for validation come from.
     func validationSource(_ loader: BatchLoader) -> any BatchSource { cachedValidation ?? loader }
 
-    /// What the sources give, as logits N×classes.
-    func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+    /// What the sources give, as logits N×classes, of what predicts tokens N×T×vocabulary.
+    func callAsFunction(_ fields: [String: Tensor], _ context: ForwardContext) throws -> Tensor {
+        guard plan.path != .whole else { return try loop.network.logits(of: fields, context) }
+        let input = try loop.network.input(of: fields)
         if plan.path == .cached { samplesRead += input.shape[0] }
         guard let compiled else { return try loop.network(input, context, startingAt: plan.stages) }
         guard input.shape[0] > 0 else { return try loop.network(input, context) }
