@@ -53,14 +53,22 @@ extension Recipe.Data {
                     remedy: "give another path or split, or let data.train select, such as with first-per-class")
             }
         }
-        guard case .runningText(let input) = kind else {
-            return try validation.open(
-                "validation", kind, text, split: split, classes: classNames ?? (classes.isEmpty ? nil : classes))
+        let classes = classes.isEmpty ? nil : classes
+        switch kind {
+        case .images:
+            return try validation.open("validation", kind, text, split: split, classes: classNames ?? classes)
+        case .texts:
+            // A few texts need not be of all classes.
+            let texts = try validation.open("validation", kind, text, split: split, classes: classes)
+            return try classNames.map {
+                try texts.relabelled(for: $0, outputs: $0.count, weights: "data.train")
+            } ?? texts
+        case .runningText(let input):
+            return try RunningText(
+                at: textSource(at: validation.path, split: split), tokenizer: input.tokenizer, length: input.length,
+                offsets: .sequential
+            ).selecting(validation.selection(), keys: "data.validation.")
         }
-        return try RunningText(
-            at: textSource(at: validation.path, split: split), tokenizer: input.tokenizer, length: input.length,
-            offsets: .sequential
-        ).selecting(validation.selection(), keys: "data.validation.")
     }
 
     private var trainSplit: DatasetSplit { train.split ?? .train }

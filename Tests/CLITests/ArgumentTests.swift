@@ -18,7 +18,7 @@ final class ArgumentTests: CommandTestCase {
 
     func testEveryCommandHasExamples() throws {
         let commands = [
-            ["train"], ["evaluate"], ["predict"], ["convert"], ["inspect"], ["pack"], ["bench", "step"],
+            ["train"], ["evaluate"], ["predict"], ["generate"], ["convert"], ["inspect"], ["pack"], ["bench", "step"],
             ["bench", "io"],
         ]
         for command in commands {

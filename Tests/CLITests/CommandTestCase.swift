@@ -71,6 +71,19 @@ class CommandTestCase: XCTestCase {
         return whole
     }
 
+    /// The folder of all-MiniLM-L6-v2, where there is one.
+    static let miniLM = ProcessInfo.processInfo.environment["GRAFT_MINILM"].flatMap {
+        FileManager.default.fileExists(atPath: $0 + "/model.safetensors") ? $0 : nil
+    }
+
+    /// - Throws: `XCTSkip` where it is not there.
+    func miniLM() throws -> String {
+        guard let folder = Self.miniLM else {
+            throw XCTSkip("GRAFT_MINILM names no folder with all-MiniLM-L6-v2; .ci/run fetches it")
+        }
+        return folder
+    }
+
     /// The object that a command printed with --json.
     func object(_ outcome: Outcome, file: StaticString = #filePath, line: UInt = #line) throws -> [String: Any] {
         XCTAssertEqual(outcome.code, 0, outcome.errors, file: file, line: line)

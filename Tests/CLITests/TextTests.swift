@@ -1,0 +1,179 @@
+import Archives
+import Foundation
+import XCTest
+
+/// Texts through the command: train, evaluate, predict, generate, with nothing but the weights that a run has left.
+final class TextTests: CommandTestCase {
+    override func setUpWithError() throws {
+        try super.setUpWithError()
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "film", "plot", "cast", "good", "bad"]
+        try write(Data((words.joined(separator: "\n") + "\n").utf8), "vocab.txt")
+        func rows(_ numbers: Range<Int>) -> Data {
+            Data(
+                numbers.map { number in
+                    let word = ["film", "plot", "cast"][number % 3]
+                    let isGood = number * 13 % 5 < 2
+                    return "a \(isGood ? "good" : "bad") \(word)\t\(isGood ? "pos" : "neg")\n"
+                }.joined().utf8)
+        }
+        try write(rows(0..<40), "train.tsv")
+        try write(rows(40..<60), "test.tsv")
+        try write(Data(String(repeating: "to be or not to be. ", count: 60).utf8), "text.txt")
+    }
+
+    private let classifier = """
+        model:
+          architecture: bert
+          variant: sequence-classification
+          sizes: {layers: 1, width: 16, heads: 2, vocabulary: 11, positions: 16}
+          dropout: 0
+        data:
+          train: train.tsv
+          text: {tokenizer: vocab.txt, length: 8}
+        train:
+          epochs: 20
+          batch: 8
+          optimizer: {name: adamw, learning-rate: 0.01, decay-normalisation: false}
+        """
+
+    private let languageModel = """
+        model:
+          architecture: gpt2
+          sizes: {layers: 1, width: 32, heads: 2, vocabulary: 256, positions: 24}
+          dropout: 0
+        data:
+          train: text.txt
+          text: {tokenizer: bytes, length: 24, held-out: 0.1}
+        train:
+          steps: 150
+          batch: 8
+          optimizer: {name: adamw, learning-rate: 0.01}
+        """
+
+    private func train(_ recipe: String, _ name: String) throws {
+        try write(Data(recipe.utf8), "\(name).yaml")
+        let outcome = try graft("train", "\(name).yaml", "--output", name)
+        XCTAssertEqual(outcome.code, 0, outcome.errors)
+    }
+
+    func testClassifierFromTextsToAnswers() throws {
+        try train(classifier, "run")
+        // The weights are enough: the vocabulary goes with them.
+        try FileManager.default.removeItem(atPath: "\(folder)/vocab.txt")
+        let judged = try object(
+            graft("evaluate", "--weights", "run/weights.h5", "--data", "test.tsv", "--json", "--confusion"))
+        XCTAssertEqual(judged["top1"] as? Double, 1)
+        XCTAssertEqual(judged["samples"] as? Int, 20)
+        XCTAssertEqual(judged["class_names"] as? [String], ["neg", "pos"])
+        XCTAssertNil(judged["perplexity"])
+
+        let said = try graft("predict", "--weights", "run/weights.h5", "a good plot", "bad cast", "--top", "1")
+        XCTAssertEqual(said.code, 0, said.errors)
+        let lines = said.output.components(separatedBy: "\n")
+        XCTAssertEqual(lines[0], "a good plot")
+        XCTAssertTrue(lines[1].hasSuffix("  pos"), said.output)
+        XCTAssertTrue(lines[3].hasSuffix("  neg"), said.output)
+
+        try write(Data("a bad film\r\n\na good cast\n".utf8), "texts.txt")
+        let file = try graft(
+            "predict", "--weights", "run/weights.h5", "--file", "texts.txt", "--json", "--logits", "logits.h5")
+        XCTAssertEqual(file.code, 0, file.errors)
+        let answers = try XCTUnwrap(
+            JSONSerialization.jsonObject(with: Data(file.output.utf8)) as? [[String: Any]])
+        XCTAssertEqual(answers.map { $0["input"] as? String }, ["a bad film", "a good cast"])
+        let first = answers.map { ($0["predictions"] as? [[String: Any]])?.first?["name"] as? String }
+        XCTAssertEqual(first, ["neg", "pos"])
+
+        let nothing = try graft("predict", "--weights", "run/weights.h5")
+        XCTAssertEqual(nothing.code, 2)
+        XCTAssertTrue(nothing.errors.hasPrefix("graft: Missing expected argument '<inputs> ...'"), nothing.errors)
+        assertFails(
+            try graft("generate", "--weights", "run/weights.h5", "--prompt", "a"), code: 2,
+            "graft: run/weights.h5: a network that gives classes, not the next token; generate wants a language model")
+    }
+
+    /// Columns that a recipe names are those that evaluate takes; others can be named.
+    func testColumnsGoWithTheWeights() throws {
+        let rows = try String(contentsOfFile: "\(folder)/train.tsv", encoding: .utf8).split(separator: "\n")
+            .enumerated().map { "\($0)\t" + $1 }.joined(separator: "\n")
+        try write(Data(rows.utf8), "numbered.tsv")
+        try train(
+            classifier.replacingOccurrences(of: "train.tsv", with: "numbered.tsv")
+                .replacingOccurrences(of: "length: 8", with: "length: 8, columns: {text: 2, label: 3}"), "run")
+        let same = try object(
+            graft("evaluate", "--weights", "run/weights.h5", "--data", "numbered.tsv", "--json"))
+        XCTAssertEqual(same["top1"] as? Double, 1)
+        let other = try object(
+            graft(
+                "evaluate", "--weights", "run/weights.h5", "--data", "test.tsv", "--text-column", "1",
+                "--label-column", "2", "--json"))
+        XCTAssertEqual(other["top1"] as? Double, 1)
+    }
+
+    func testLanguageModelFromTextToText() throws {
+        try train(languageModel, "run")
+        let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "text.txt", "--json"))
+        XCTAssertEqual(judged["samples"] as? Int, 1_199)
+        let (loss, perplexity) = (judged["loss"] as? Double ?? 9, judged["perplexity"] as? Double ?? 0)
+        XCTAssertLessThan(loss, 1)
+        XCTAssertEqual(perplexity, exp(loss), accuracy: 1e-6)
+
+        let command = ["generate", "--weights", "run/weights.h5", "--prompt", "to be", "--tokens", "30"]
+        let greedy = try graft(command + ["--temperature", "0"])
+        XCTAssertEqual(greedy.code, 0, greedy.errors)
+        XCTAssertTrue(greedy.output.hasPrefix("to be"), greedy.output)
+        XCTAssertEqual(greedy.output.utf8.count, 36, greedy.output)
+        let drawn = try (0..<3).map { try graft(command + ["--seed", "\($0 % 2)", "--temperature", "3"]).output }
+        XCTAssertEqual(drawn[0], drawn[2])
+        XCTAssertNotEqual(drawn[0], drawn[1])
+
+        let refused = try graft("predict", "--weights", "run/weights.h5", "to be")
+        assertFails(
+            refused, code: 2,
+            "graft: run/weights.h5: a network that gives the next token; let it go on with graft generate")
+    }
+
+    func testDryRunSaysWhatTextsThereAre() throws {
+        try write(Data(classifier.utf8), "classifier.yaml")
+        let texts = try graft("train", "classifier.yaml", "--dry-run")
+        XCTAssertEqual(texts.code, 0, texts.errors)
+        XCTAssertTrue(
+            texts.output.contains(
+                "texts        a vocabulary of 11; of the first 40: 5.0 tokens on average, at most 5\n"), texts.output)
+        XCTAssertTrue(texts.output.contains("2 classes, 8 tokens a text, "), texts.output)
+        let cut = try graft("train", "classifier.yaml", "--dry-run", "--set", "data.text.length=4")
+        XCTAssertTrue(cut.output.contains("4.0 tokens on average, at most 5, 40 cut\n"), cut.output)
+        try write(Data(languageModel.utf8), "model.yaml")
+        let blocks = try graft("train", "model.yaml", "--dry-run")
+        XCTAssertTrue(blocks.output.contains("of the first 45: blocks of up to 24 tokens\n"), blocks.output)
+        XCTAssertFalse(FileManager.default.fileExists(atPath: "\(folder)/runs"))
+    }
+
+    func testWhatDoesNotGoTogether() throws {
+        try write(Data(classifier.utf8), "a.yaml")
+        func refusal(_ settings: String..., code: Int32 = 2) throws -> String {
+            let outcome = try graft(["train", "a.yaml"] + settings.flatMap { ["--set", $0] })
+            XCTAssertEqual(outcome.code, code, outcome.errors)
+            return outcome.errors
+        }
+        XCTAssertEqual(
+            try refusal("data.text.length=17"),
+            "graft: recipe: 'data.text.length' is 17, but bert takes at most 16 tokens; give at most that\n")
+        XCTAssertEqual(
+            try refusal("data.text=null", "data.image.size=32"),
+            "graft: recipe: 'data.image' is given, but bert is a network over text; remove it\n")
+        XCTAssertEqual(
+            try refusal("data.text.tokenizer=null"),
+            "graft: recipe: 'data.text.tokenizer' is missing; give a tokenizer.json, a folder with vocab.txt or "
+                + "vocab.json and merges.txt, or bytes\n")
+        XCTAssertEqual(
+            try refusal("data.text.tokenizer=bytes", code: 3),
+            "graft: bytes: a tokenizer with tokens up to 255, and bert knows 11 of them; give the tokenizer that "
+                + "belongs to the weights (data.text.tokenizer)\n")
+        XCTAssertEqual(
+            try refusal("model={architecture: resnet20}"),
+            "graft: recipe: 'data.text' is given, but resnet20 is a network over images; remove it\n")
+        try write(Data("a\tx\nb\tx\n".utf8), "one.tsv")
+        XCTAssertTrue(try refusal("data.train=one.tsv", code: 3).contains("only one class ('x')"))
+    }
+}
