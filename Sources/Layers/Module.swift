@@ -104,7 +104,7 @@ public enum LayerError: GraftError, Equatable {
     case wrongInput(path: String, expected: String, actual: [Int])
     /// The input is smaller than the layer's window.
     case inputTooSmall(path: String, window: [Int], actual: [Int])
-    /// Two branches that are summed have different shapes.
+    /// Two branches that are summed, or joined along the channels, have different shapes.
     case branchesDiffer(path: String, main: [Int], shortcut: [Int])
     /// A token that an embedding has no row for.
     case tokenOutOfRange(path: String, token: Int, count: Int)
@@ -121,7 +121,7 @@ public enum LayerError: GraftError, Equatable {
         case .tokenOutOfRange(let path, let token, let count):
             return "\(path): the token \(token) is not one of \(count); use the tokenizer that belongs to the weights"
         case .branchesDiffer(let path, let main, let shortcut):
-            return "\(path): the branches to be summed give \(words(main)) and \(words(shortcut)); "
+            return "\(path): the branches that meet give \(words(main)) and \(words(shortcut)); "
                 + "use another input size"
         }
     }

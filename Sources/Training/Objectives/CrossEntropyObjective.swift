@@ -1,3 +1,4 @@
+import Models
 import Tensors
 
 /// Softmax cross-entropy of a classifier: the global mean over samples.
@@ -5,7 +6,7 @@ import Tensors
 ///     loss = Σ over samples of [ (1 - s) · -log p(label) + s / C · Σ over classes of -log p(class) ] / samples
 ///
 /// with the label smoothing s (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567), as PyTorch's
-/// `CrossEntropyLoss` has it.
+/// `CrossEntropyLoss` has it. Where the network has an auxiliary classifier, its loss is added with its weight.
 public struct CrossEntropyObjective: Objective {
     /// In 0..<1.
     public let labelSmoothing: Double
@@ -25,16 +26,16 @@ public struct CrossEntropyObjective: Objective {
     }
 
     public func evaluate(
-        _ streams: [String: [String: Tensor]], through forward: (Tensor) throws -> Tensor
+        _ streams: [String: [String: Tensor]], through forward: (Tensor) throws -> NetworkOutput
     ) throws -> ObjectiveValue {
         let labels = try field("labels", of: streams)
-        let logits = try forward(field("images", of: streams))
-        let classes = logits.shape.last ?? 0
+        let output = try forward(field("images", of: streams))
+        let classes = output.logits.shape.last ?? 0
         for label in labels.indices where label < 0 || Int(label) >= classes {
             throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
         }
-        let sum = crossEntropy(logits, labels: labels, labelSmoothing: Float(labelSmoothing))
-        return ObjectiveValue(terms: terms, sums: [sum], logits: logits.detached, labels: labels)
+        let sum = output.crossEntropy(labels: labels, labelSmoothing: Float(labelSmoothing))
+        return ObjectiveValue(terms: terms, sums: [sum], logits: output.logits.detached, labels: labels)
     }
 
     private func field(_ name: String, of streams: [String: [String: Tensor]]) throws -> Tensor {

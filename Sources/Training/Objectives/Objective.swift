@@ -1,4 +1,5 @@
 import Layers
+import Models
 import Tensors
 
 /// What a turn minimises: one or more terms, each a sum over something divided by how much of it there
@@ -24,10 +25,11 @@ public protocol Objective {
 
     /// Computes the terms of this part of the batch; a rank's part may be empty.
     ///
-    /// - Parameter forward: the network in training mode, images N×C×H×W to logits N×C.
+    /// - Parameter forward: the network in training mode, images N×C×H×W to logits N×classes and those of an auxiliary
+    ///   classifier.
     /// - Throws: what the network throws, `TrainingError.missingField`, `TrainingError.labelOutOfRange`.
     func evaluate(
-        _ streams: [String: [String: Tensor]], through forward: (Tensor) throws -> Tensor
+        _ streams: [String: [String: Tensor]], through forward: (Tensor) throws -> NetworkOutput
     ) throws -> ObjectiveValue
 }
 

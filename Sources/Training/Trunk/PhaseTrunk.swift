@@ -152,12 +152,15 @@ final class PhaseTrunk {
     /// Where batches for validation come from.
     func validationSource(_ loader: BatchLoader) -> any BatchSource { cachedValidation ?? loader }
 
-    /// What the sources give, as logits N×classes.
-    func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+    /// What the sources give, as logits N×classes; in training with those of an auxiliary classifier where the stages
+    /// before it are not of the trunk.
+    func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> NetworkOutput {
         if plan.path == .cached { samplesRead += input.shape[0] }
-        guard let compiled else { return try loop.network(input, context, startingAt: plan.stages) }
-        guard input.shape[0] > 0 else { return try loop.network(input, context) }
-        return try loop.network(withoutTape { try compiled(input) }, context, startingAt: plan.stages)
+        guard let compiled else { return try loop.network.output(input, context, startingAt: plan.stages) }
+        let features =
+            input.shape[0] > 0
+            ? try withoutTape { try compiled(input) } : try loop.network.run(input, stages: 0..<plan.stages, context)
+        return try loop.network.output(features, context, startingAt: plan.stages)
     }
 
     // MARK: After the last step
