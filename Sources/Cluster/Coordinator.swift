@@ -15,11 +15,12 @@ final class Coordinator {
     let recipe: Recipe
     let plan: TransferPlan
     let network: Network
-    let training: any ImageDataset
-    let validation: (any ImageDataset)?
+    let training: any Dataset
+    let validation: (any Dataset)?
     /// What the network's outputs stand for.
     let classNames: [String]
-    let preprocessing: Preprocessing
+    /// What samples are, and how they become what the network takes.
+    let input: RecipeInput
     /// What became of every tensor of the weight file; nil without one.
     let loadReport: LoadReport?
     let fingerprints: RunFingerprints
@@ -41,47 +42,65 @@ final class Coordinator {
         if let output = options.output { recipe.run.output = output }
         self.recipe = recipe
         plan = recipe.plan()
-        let images = try recipe.data.openTraining()
         let file = try recipe.model.weights.map { try WeightFile.read($0) }
-        (network, loadReport) = try Self.network(recipe, file, images)
-        classNames = try Self.classNames(recipe, file, images, outputs: network.architecture.classes)
-        (training, validation) = try recipe.data.open(classNames: classNames, weights: recipe.model.weights ?? "")
-        preprocessing = try recipe.data.preprocessing(
-            file?.metadata.preprocessing ?? network.architecture.imagePreprocessing)
+        let architecture = try Self.architecture(recipe, file)
+        input = try recipe.input(for: architecture, weights: file)
+        let samples = try recipe.data.openTraining(input.kind)
+        (network, loadReport) = try Self.network(recipe, architecture, file, samples)
+        classNames = try Self.classNames(recipe, file, samples, network.architecture)
+        (training, validation) = try recipe.data.open(
+            input.kind, classNames: classNames, weights: recipe.model.weights ?? "")
         var metadata = WeightMetadata()
-        metadata.preprocessing = preprocessing
-        metadata.classNames = classNames
+        switch input {
+        case .images(let preprocessing): metadata.preprocessing = preprocessing
+        case .texts(let text): try metadata.note(text, recipe.data.text.columns)
+        }
+        metadata.classNames = classNames.isEmpty ? nil : classNames
         metadata.license = file?.metadata.license
         metadata.provenance =
             "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"
         self.metadata = metadata
-        fingerprints = try Self.fingerprints(recipe, file, training, validation)
+        fingerprints = try Self.fingerprints(recipe, file, input, [training, validation].compactMap { $0 })
         try check(worldSize: worldSize)
     }
 
-    private static func network(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset
-    ) throws -> (Network, LoadReport?) {
-        let seed = UInt64(max(0, recipe.run.seed))
+    /// What the recipe names or the weights are of; with the outputs of those, before the data is known.
+    private static func architecture(_ recipe: Recipe, _ file: WeightFile?) throws -> Architecture {
         let model = recipe.model
+        let dropout = model.dropout.map { Float($0) }
         guard let file, let path = model.weights else {
-            let architecture = try Architecture(
-                named: model.architectureName ?? "", variant: model.variant, classes: training.classNames.count)
-            return (architecture.network(seed: seed), nil)
+            return try Architecture(
+                named: model.architectureName ?? "", variant: model.variant, sizes: model.sizes, dropout: dropout)
         }
-        let (network, report) = try WeightLoader.network(
-            from: file, path: path, architecture: model.architectureName, variant: model.variant,
-            classes: model.head == .new ? training.classNames.count : nil,
-            head: model.head == .new ? .new : .keep, seed: seed)
-        return (network, report)
+        return try WeightLoader.architecture(
+            of: file, path: path, architecture: model.architectureName, variant: model.variant
+        ).with(dropout: dropout)
+    }
+
+    private static func network(
+        _ recipe: Recipe, _ architecture: Architecture, _ file: WeightFile?, _ training: any Dataset
+    ) throws -> (Network, LoadReport?) {
+        let head = recipe.model.head
+        let hasClasses = architecture.output == .classes
+        if head == .new, !hasClasses, file != nil {
+            throw RecipeError.conflict(
+                place: "recipe", key: "model.head", value: "new",
+                problem: "\(architecture) predicts tokens and has no classifier", remedy: "keep it")
+        }
+        let network = try architecture.with(
+            classes: head == .new && hasClasses ? training.classNames.count : nil
+        ).network(seed: UInt64(max(0, recipe.run.seed)))
+        guard let file, let path = recipe.model.weights else { return (network, nil) }
+        return (network, try WeightLoader.load(file, into: network, head: head == .new ? .new : .keep, path: path))
     }
 
     /// What the outputs stand for: the classes of the data for a new head; for one that is kept, those that the file
-    /// names, which the data may have only some of.
+    /// names, which the data may have only some of; nothing where tokens are predicted.
     private static func classNames(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, outputs: Int
+        _ recipe: Recipe, _ file: WeightFile?, _ training: any Dataset, _ architecture: Architecture
     ) throws -> [String] {
-        let own = training.classNames
+        let (own, outputs) = (training.classNames, architecture.classes)
+        guard architecture.output == .classes else { return [] }
         guard recipe.model.head == .keep, let file, let path = recipe.model.weights else { return own }
         if let names = file.metadata.classNames, names.count == outputs { return names }
         guard own.count == outputs else {
@@ -92,12 +111,17 @@ final class Coordinator {
     }
 
     private static func fingerprints(
-        _ recipe: Recipe, _ file: WeightFile?, _ training: any ImageDataset, _ validation: (any ImageDataset)?
+        _ recipe: Recipe, _ file: WeightFile?, _ input: RecipeInput, _ data: [any Dataset]
     ) throws -> RunFingerprints {
-        RunFingerprints(
-            recipe: recipe.fingerprint,
-            data: try training.fingerprint() + (try validation?.fingerprint() ?? ""),
-            weights: file?.digest ?? "none")
+        var fingerprint = try data.map { try $0.fingerprint() }.joined()
+        if case .texts(let text) = input { fingerprint += text.tokenizer.digest() }
+        return RunFingerprints(recipe: recipe.fingerprint, data: fingerprint, weights: file?.digest ?? "none")
+    }
+
+    /// The shape of one sample as the network takes it.
+    var shape: [Int] {
+        guard case .images(let preprocessing) = input else { return input.shape }
+        return [network.architecture.inputChannels, preprocessing.inputSize, preprocessing.inputSize]
     }
 
     private func check(worldSize: Int) throws {
@@ -105,8 +129,7 @@ final class Coordinator {
             throw RunError.classesDiffer(
                 training: training.classNames, validation: validation.classNames, source: validation.source)
         }
-        let size = preprocessing.inputSize
-        _ = try network.shapes(for: [1, network.architecture.inputChannels, size, size])
+        _ = try network.shapes(for: [1] + shape)
         for phase in plan.phases {
             for turn in phase.turns {
                 let resolved = try turn.trainable.resolve(for: network)
@@ -126,11 +149,10 @@ final class Coordinator {
         settings.ranksShareFiles = recipe.data.sharding == .shared || worldSize == 1
         let before = plan.phases.prefix { $0.name != phase.name }
         let loader = BatchLoader(
-            dataset: training, transform: recipe.data.trainingTransform(preprocessing),
-            brokenFiles: recipe.data.brokenFiles)
+            dataset: training, input: input.training(recipe.data), brokenFiles: recipe.data.brokenFiles)
         return try TrunkPlan(
             phase, network: network, settings: settings, data: ["train": loader],
-            validation: validation.map { BatchLoader(dataset: $0, transform: .evaluation(preprocessing)) },
+            validation: validation.map { BatchLoader(dataset: $0, input: input.evaluation) },
             firstEpoch: before.reduce(0) { $0 + $1.epochs(samples: training.count) })
     }
 
@@ -193,13 +215,16 @@ final class Coordinator {
 
     /// What every rank must know.
     func description() throws -> RunDescription {
-        RunDescription(
-            recipe: recipe.yaml, recipePath: options.recipePath, architecture: network.architecture.name,
-            variant: network.architecture.variant, classes: network.architecture.classes,
-            inputChannels: network.architecture.inputChannels, preprocessing: preprocessing,
-            classNames: classNames, fingerprints: fingerprints, trainingFingerprint: try training.fingerprint(),
-            validationFingerprint: try validation?.fingerprint(), progress: resumed?.progress ?? RunProgress(),
-            optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])
+        let architecture = network.architecture
+        return RunDescription(
+            recipe: recipe.yaml, recipePath: options.recipePath,
+            network: RunDescription.NetworkName(
+                name: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
+                classes: architecture.classes, inputChannels: architecture.inputChannels,
+                dropout: architecture.dropout),
+            input: try RunDescription.Input(input), classNames: classNames, fingerprints: fingerprints,
+            trainingFingerprint: try training.fingerprint(), validationFingerprint: try validation?.fingerprint(),
+            progress: resumed?.progress ?? RunProgress(), optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])
     }
 
     // MARK: Saving

@@ -1,5 +1,6 @@
 import Archives
 import Collectives
+import Datasets
 import Foundation
 import Models
 import Recipes
@@ -38,11 +39,8 @@ struct RunDescription: Codable {
     /// The recipe, resolved.
     var recipe: String
     var recipePath: String
-    var architecture: String
-    var variant: String
-    var classes: Int
-    var inputChannels: Int
-    var preprocessing: Preprocessing
+    var network: NetworkName
+    var input: Input
     /// What the network's outputs stand for.
     var classNames: [String]
     var fingerprints: RunFingerprints
@@ -51,4 +49,53 @@ struct RunDescription: Codable {
     var progress: RunProgress
     /// Steps taken by the optimizers of the phase under way; empty in a new run.
     var optimizerSteps: [Int]
+
+    /// What an `Architecture` is made of.
+    struct NetworkName: Codable {
+        var name: String
+        var variant: String
+        var sizes: [String: Int]
+        var classes: Int
+        var inputChannels: Int
+        var dropout: Float?
+
+        func architecture() throws -> Architecture {
+            try Architecture(
+                named: name, variant: variant, sizes: sizes, classes: classes, inputChannels: inputChannels,
+                dropout: dropout)
+        }
+    }
+
+    /// A `RecipeInput`, to be sent.
+    struct Input: Codable {
+        var preprocessing: Preprocessing?
+        var text: Text?
+
+        struct Text: Codable {
+            /// `tokenizer.json`
+            var tokenizer: String
+            var length: Int
+            var padding: Int32
+            var predictsTokens: Bool
+        }
+
+        init(_ input: RecipeInput) throws {
+            switch input {
+            case .images(let preprocessing): self.preprocessing = preprocessing
+            case .texts(let input):
+                text = Text(
+                    tokenizer: String(decoding: input.tokenizer.json(), as: UTF8.self), length: input.length, padding: input.padding,
+                    predictsTokens: input.predictsTokens)
+            }
+        }
+
+        func received() throws -> RecipeInput {
+            if let preprocessing { return .images(preprocessing) }
+            guard let text else { throw DatasetError.damagedShard(reason: "neither images nor texts") }
+            return .texts(
+                TextInput(
+                    tokenizer: try Tokenizer(json: Data(text.tokenizer.utf8), name: "the tokenizer of rank 0"),
+                    length: text.length, padding: text.padding, predictsTokens: text.predictsTokens))
+        }
+    }
 }

@@ -1,4 +1,5 @@
 import Collectives
+import Datasets
 import Foundation
 import Models
 import Recipes
@@ -23,7 +24,10 @@ public struct RunOverview: Encodable, Sendable {
     public var architecture: String
     public var variant: String
     public var classes: Int
+    /// Height and width in pixels; the most tokens of a text.
     public var inputSize: Int
+    /// Whether samples are texts, and how their tokens are spread over training samples.
+    public var text: TextOverview?
     public var parameters: Int
     public var trainingSamples: Int
     public var validationSamples: Int
@@ -41,7 +45,8 @@ public struct RunOverview: Encodable, Sendable {
         architecture = network.architecture.name
         variant = network.architecture.variant
         classes = network.architecture.classes
-        inputSize = coordinator.preprocessing.inputSize
+        inputSize = coordinator.input.shape.last ?? 0
+        text = try coordinator.input.text.map { try TextOverview($0, coordinator.training) }
         parameters = network.store.parameterCount
         trainingSamples = coordinator.training.count
         validationSamples = coordinator.validation?.count ?? 0
@@ -68,15 +73,47 @@ public struct RunOverview: Encodable, Sendable {
             exchanged = max(exchanged, BucketPlan.elements(of: learning.map(\.count), statisticsCount: numbers))
             state += count * turn.optimizer.stateBuffers
         }
-        let size = coordinator.preprocessing.inputSize
         let activations = try coordinator.network.keptValues(
-            for: [perPart, coordinator.network.architecture.inputChannels, size, size], recomputes: phase.recomputes)
+            for: [perPart] + coordinator.shape, recomputes: phase.recomputes)
         // Parameters twice: their own layout and the one a convolution wants.
         let values = 2 * store.parameterCount + state + exchanged + activations
         return PhaseOverview(
             name: phase.name, trainableParameters: trainable, bytesPerAllReduce: 4 * exchanged,
             steps: phase.totalSteps(samples: coordinator.training.count), batch: batch,
             memoryBytesPerRank: 4 * values, trunk: try coordinator.trunkPlan(phase, worldSize: worldSize))
+    }
+}
+
+/// The texts of a run, in numbers.
+public struct TextOverview: Encodable, Sendable {
+    /// Whether samples are blocks of running text.
+    public var isRunningText: Bool
+    /// Of the tokenizer.
+    public var vocabulary: Int
+    /// Tokens of the first samples of the training data, at most 1,000: how many samples, their mean and longest length,
+    /// and how many of them are cut.
+    public var samplesCounted: Int
+    public var meanTokens: Double
+    public var longestTokens: Int
+    public var samplesCut: Int
+
+    private static let mostCounted = 1_000
+
+    init(_ input: TextInput, _ dataset: any Dataset) throws {
+        isRunningText = input.predictsTokens
+        vocabulary = input.tokenizer.vocabularyCount
+        var lengths: [Int] = []
+        for index in 0..<min(dataset.count, Self.mostCounted) {
+            switch try dataset.storedSample(at: index) {
+            case .text(let text): lengths.append(try input.fullLength(text))
+            case .tokens(let tokens): lengths.append(min(tokens.count - 1, input.length))
+            case .encoded, .image: break
+            }
+        }
+        samplesCounted = lengths.count
+        meanTokens = Double(lengths.reduce(0) { $0 + min($1, input.length) }) / Double(max(1, lengths.count))
+        longestTokens = lengths.max() ?? 0
+        samplesCut = lengths.count { $0 > input.length }
     }
 }
 
@@ -152,7 +189,9 @@ extension Coordinator {
         let phase: String
         let epoch: Int
         let step: Int
-        let loss, meanLoss, accuracy, learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
+        let loss, meanLoss: Double
+        let accuracy: Double?
+        let learningRate, imagesPerSecond, dataSeconds, dataPercent: Double
     }
 
     private struct TrunkLine: Encodable {

@@ -20,7 +20,7 @@ final class ShardPlan {
     ///   - target: on other ranks, where they go.
     ///   - indices: the samples that a rank needs.
     func deal(
-        from source: (any ImageDataset)?, to target: ReceivedSamples?, _ indices: (_ rank: Int) -> [Int]
+        from source: (any Dataset)?, to target: ReceivedSamples?, _ indices: (_ rank: Int) -> [Int]
     ) throws {
         if let source, collectives.rank == 0 {
             for rank in 1..<max(1, collectives.worldSize) {

@@ -110,10 +110,7 @@ public final class TrainingRun {
     private func buildNetwork(_ description: RunDescription, _ recipe: Recipe) throws -> Network {
         let network =
             try coordinator?.network
-            ?? Architecture(
-                named: description.architecture, variant: description.variant, classes: description.classes,
-                inputChannels: description.inputChannels
-            ).network(seed: UInt64(max(0, recipe.run.seed)))
+            ?? description.network.architecture().network(seed: UInt64(max(0, recipe.run.seed)))
         guard collectives.worldSize > 1 else { return network }
         for parameter in network.store.parameters { try parameter.update(broadcast) }
         for buffer in network.store.buffers { try buffer.update(broadcast) }
@@ -163,19 +160,21 @@ public final class TrainingRun {
 
     private func openData(_ description: RunDescription, _ recipe: Recipe) throws -> RunData {
         let scatters = recipe.data.sharding == .scatter && collectives.worldSize > 1
-        var training: any ImageDataset = SampleLessData()
-        var validation: (any ImageDataset)?
+        var training: any Dataset = SampleLessData()
+        var validation: (any Dataset)?
         var received: ReceivedSamples?
+        var input: RecipeInput?
         var failure: Error?
         do {
+            input = try coordinator?.input ?? description.input.received()
             if let coordinator {
                 (training, validation) = (coordinator.training, coordinator.validation)
             } else if scatters {
                 let samples = ReceivedSamples()
                 (training, received) = (samples, samples)
-            } else {
+            } else if let input {
                 (training, validation) = try recipe.data.open(
-                    classNames: description.classNames, weights: recipe.model.weights ?? "")
+                    input.kind, classNames: description.classNames, weights: recipe.model.weights ?? "")
                 guard try training.fingerprint() == description.trainingFingerprint,
                     try validation?.fingerprint() == description.validationFingerprint
                 else { throw RunError.dataDiffers(rank: collectives.rank, source: training.source) }
@@ -184,25 +183,24 @@ public final class TrainingRun {
             failure = error
         }
         try collectives.agree(failure)
+        guard let input else { preconditionFailure("ranks agree that data is open, and nothing says what it is") }
         if scatters { validation = try scatterOnce(description, training, received, validation) }
         let policy = recipe.data.brokenFiles
         let seed = UInt64(max(0, recipe.run.seed))
         return RunData(
             training: BatchLoader(
-                dataset: training, transform: recipe.data.trainingTransform(description.preprocessing), seed: seed,
-                brokenFiles: policy),
+                dataset: training, input: input.training(recipe.data), seed: seed, brokenFiles: policy),
             validation: validation.map {
-                BatchLoader(
-                    dataset: $0, transform: .evaluation(description.preprocessing), seed: seed, brokenFiles: policy)
+                BatchLoader(dataset: $0, input: input.evaluation, seed: seed, brokenFiles: policy)
             },
             receivedTraining: received)
     }
 
     /// Sends every rank its part of the validation data, and the labels of the training data.
     private func scatterOnce(
-        _ description: RunDescription, _ training: any ImageDataset, _ received: ReceivedSamples?,
-        _ validation: (any ImageDataset)?
-    ) throws -> (any ImageDataset)? {
+        _ description: RunDescription, _ training: any Dataset, _ received: ReceivedSamples?,
+        _ validation: (any Dataset)?
+    ) throws -> (any Dataset)? {
         try dealer.deal(from: coordinator?.training, to: received) { _ in [] }
         guard description.validationFingerprint != nil else { return nil }
         let size = collectives.worldSize
@@ -315,11 +313,11 @@ extension Collectives {
 }
 
 /// Stands for data that could not be opened until the agreement has said so.
-private final class SampleLessData: ImageDataset, @unchecked Sendable {
+private final class SampleLessData: Dataset, @unchecked Sendable {
     let source = ""
     let classNames: [String] = []
     let labels: [Int32] = []
     func name(at index: Int) -> String { "" }
-    func storedImage(at index: Int) throws -> StoredImage { throw DatasetError.sampleNotHeld(index: index) }
+    func storedSample(at index: Int) throws -> StoredSample { throw DatasetError.sampleNotHeld(index: index) }
     func fingerprint() throws -> String { "" }
 }

@@ -31,6 +31,18 @@ public enum DatasetError: GraftError, Equatable {
     case wrongImageSize(path: String, expected: [Int], actual: [Int])
     /// A step that does not exist for float images; `key` is what recipes call it.
     case notForFloats(path: String, key: String)
+    /// Something in a line of a text file; `column` from 1.
+    case badRow(path: String, line: Int, column: Int?, problem: String)
+    /// A column that a table does not have; `key` is what recipes call it.
+    case unknownColumn(path: String, key: String, name: String, nearest: [String], known: [String])
+    /// A table that does not say which column is which.
+    case columnsUnclear(path: String, columns: Int)
+    /// A text of which nothing is left to predict or to predict from.
+    case noTokens(path: String)
+    case notAText(path: String)
+    case noTexts(path: String)
+    /// The vocabulary of a tokenizer does not fit the network's.
+    case tokenizerDoesNotFit(path: String, tokens: Int, network: String, vocabulary: Int)
     case moreRanksThanSamples(ranks: Int, samples: Int)
     case invalidBatch(Int)
     /// A shard received from the coordinator that does not hold what was announced.
@@ -40,7 +52,7 @@ public enum DatasetError: GraftError, Equatable {
     public var exitCode: ExitCode {
         switch self {
         case .unknownClass, .duplicateClass, .invalidSelection, .invalidTransform, .moreRanksThanSamples,
-            .invalidBatch, .severalParts:
+            .invalidBatch, .severalParts, .unknownColumn, .columnsUnclear:
             return .usage
         case .damagedShard, .sampleNotHeld:
             return .cluster
@@ -113,6 +125,25 @@ extension DatasetError {
         case .notForFloats(let path, let key):
             return "\(path): float32 images are taken as already normalised, so that \(key) does not exist for "
                 + "them; remove it, or give uint8 images"
+        case .badRow(let path, let line, let column, let problem):
+            return "\(path):\(line): " + (column.map { "column \($0): " } ?? "") + problem
+        case .unknownColumn(let path, let key, let name, let nearest, let known):
+            let hint =
+                nearest.first.map { "did you mean '\($0)'?" } ?? "it has \(known.joined(separator: ", "))"
+            return "\(path): no column '\(name)' (\(key)); \(hint)"
+        case .columnsUnclear(let path, let columns):
+            return "\(path): \(columns) columns and no header that names them: say which is which with "
+                + "data.text.columns (--text-column, --label-column), by number from 1"
+        case .noTokens(let path):
+            return "\(path): a text without tokens, or with fewer than a network can learn from; remove it"
+        case .noTexts(let path):
+            return "\(path): no texts found; expected a .tsv, .csv, .jsonl or .txt file, or a folder with train.tsv and "
+                + "test.tsv or the like"
+        case .notAText(let path):
+            return "\(path): an image where a network over text wants a text; give other data or another network"
+        case .tokenizerDoesNotFit(let path, let tokens, let network, let vocabulary):
+            return "\(path): a tokenizer with tokens up to \(tokens - 1), and \(network) knows \(vocabulary) of them; "
+                + "give the tokenizer that belongs to the weights (data.text.tokenizer)"
         case .moreRanksThanSamples(let ranks, let samples):
             return "\(ranks) ranks but only \(samples) samples; start at most \(samples) ranks"
         case .invalidBatch(let batch):

@@ -57,7 +57,7 @@ public struct PackSummary: Codable, Equatable, Sendable {
 /// - Throws: `DatasetError` for a broken image, `ArchiveError` where the file cannot be written.
 @discardableResult
 public func packImages(
-    _ dataset: any ImageDataset, to path: String, _ options: PackOptions, progress: ((Int) -> Void)? = nil
+    _ dataset: any Dataset, to path: String, _ options: PackOptions, progress: ((Int) -> Void)? = nil
 ) throws -> PackSummary {
     let transform = options.transform
     try transform.validate()
@@ -97,7 +97,7 @@ public func packImages(
 }
 
 /// Attributes hold 64 KB; longer lists of names become a data set.
-private func writeAttributes(of dataset: any ImageDataset, _ options: PackOptions, to file: HDF5File) throws {
+private func writeAttributes(of dataset: any Dataset, _ options: PackOptions, to file: HDF5File) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     let names = String(decoding: try encoder.encode(dataset.classNames), as: UTF8.self)
@@ -111,12 +111,12 @@ private func writeAttributes(of dataset: any ImageDataset, _ options: PackOption
 
 /// One image as C×H×W bytes.
 private func packed(
-    _ dataset: any ImageDataset, _ index: Int, _ transform: Transform, _ shape: [Int]
+    _ dataset: any Dataset, _ index: Int, _ transform: Transform, _ shape: [Int]
 ) throws -> [UInt8] {
     let name = dataset.name(at: index)
     var unused = PhiloxGenerator(key: RandomKey(seed: 0, purpose: .augmentation))
     var seconds = LoadingSeconds()
-    let stored = try dataset.storedImage(at: index)
+    let stored = try dataset.storedSample(at: index)
     if case .image(.values) = stored {
         throw DatasetError.damaged(path: name, reason: "float images cannot be packed as bytes")
     }

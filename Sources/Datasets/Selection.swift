@@ -88,15 +88,23 @@ public struct Selection: Codable, Equatable, Sendable {
     }
 }
 
-extension ImageDataset {
-    /// The samples that `selection` names, relabelled where it names classes.
+extension Dataset {
+    /// The samples that `selection` names, relabelled where it names classes. Samples without labels are of one class.
     ///
     /// - Parameter keys: as in `Selection.validate`.
     /// - Throws: `DatasetError` where a class is unknown (with the nearest name), has too few samples,
     ///   or where nothing is left.
-    public func selecting(_ selection: Selection, keys: String = "") throws -> any ImageDataset {
+    public func selecting(_ selection: Selection, keys: String = "") throws -> any Dataset {
         try selection.validate(keys: keys)
         if selection == Selection(seed: selection.seed) { return self }
+        guard !classNames.isEmpty else {
+            if let classes = selection.classes, let first = classes.first {
+                throw DatasetError.unknownClass(name: first, nearest: [], source: source)
+            }
+            let chosen = try selection.choose(from: Array(0..<count), className: "", source: source, keys: keys)
+            return SelectedSamples(
+                from: self, indices: chosen, classNames: [], labels: [Int32](repeating: 0, count: chosen.count))
+        }
         let names = selection.classes ?? classNames
         var newLabels = [Int32](repeating: -1, count: classNames.count)
         for (label, name) in names.enumerated() {
@@ -116,20 +124,20 @@ extension ImageDataset {
         }
         if chosen.isEmpty { throw DatasetError.nothingSelected(source: source) }
         chosen.sort()
-        return SelectedImages(
+        return SelectedSamples(
             from: self, indices: chosen, classNames: names, labels: chosen.map { newLabels[Int(labels[$0])] })
     }
 }
 
 /// Some samples of another data set, numbered and labelled anew.
-final class SelectedImages: ImageDataset, @unchecked Sendable {
-    let base: any ImageDataset
+final class SelectedSamples: Dataset, @unchecked Sendable {
+    let base: any Dataset
     /// The number in `base` of each sample, ascending.
     let indices: [Int]
     let classNames: [String]
     let labels: [Int32]
 
-    init(from base: any ImageDataset, indices: [Int], classNames: [String], labels: [Int32]) {
+    init(from base: any Dataset, indices: [Int], classNames: [String], labels: [Int32]) {
         self.base = base
         self.indices = indices
         self.classNames = classNames
@@ -138,7 +146,7 @@ final class SelectedImages: ImageDataset, @unchecked Sendable {
 
     var source: String { base.source }
     func name(at index: Int) -> String { base.name(at: indices[index]) }
-    func storedImage(at index: Int) throws -> StoredImage { try base.storedImage(at: indices[index]) }
+    func storedSample(at index: Int) throws -> StoredSample { try base.storedSample(at: indices[index]) }
 
     func fingerprint() throws -> String {
         var fingerprint = Fingerprint()

@@ -5,50 +5,78 @@ import Models
 import Training
 
 extension Recipe.Data {
-    /// The training images, selected and relabelled: of data that comes in parts, the training part.
-    ///
-    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
-    public func openTraining() throws -> any ImageDataset {
-        try train.open("train", split: trainSplit, classes: classes.isEmpty ? nil : classes)
+    /// What samples are, which follows from the network.
+    public enum Kind: Sendable {
+        case images
+        /// Texts with labels.
+        case texts
+        /// Running text, in blocks of the input's length.
+        case runningText(TextInput)
     }
 
-    /// The validation images; nil where the recipe has none. Of data that comes in parts, the test part, or
-    /// the training part where the recipe takes what training leaves of the same path.
+    /// The training samples, selected and relabelled: of data that comes in parts, the training part.
     ///
-    /// - Parameter classNames: the classes of the training images, so that labels mean the same.
+    /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class.
+    public func openTraining(_ kind: Kind = .images) throws -> any Dataset {
+        let classes = classes.isEmpty ? nil : classes
+        guard case .runningText(let input) = kind else {
+            return try train.open("train", kind, text, split: trainSplit, classes: classes)
+        }
+        return try RunningText(
+            at: textSource(at: train.path, split: trainSplit), part: 0..<(1 - (text.heldOut ?? 0)),
+            tokenizer: input.tokenizer, length: input.length, offsets: text.offsets
+        ).selecting(train.selection(classes: classes), keys: "data.train.")
+    }
+
+    /// The validation samples; nil where the recipe has none. Of data that comes in parts, the test part, or
+    /// the training part where the recipe takes what training leaves of the same path; of running text in order, each
+    /// token once.
+    ///
+    /// - Parameter classNames: the classes of the training samples, so that labels mean the same.
     /// - Throws: `DatasetError` or `ArchiveError` naming the path, file or class; `RecipeError.conflict` where training
-    ///   takes all images of the same part.
-    public func openValidation(classNames: [String]? = nil) throws -> (any ImageDataset)? {
+    ///   takes all samples of the same part.
+    public func openValidation(_ kind: Kind = .images, classNames: [String]? = nil) throws -> (any Dataset)? {
+        if case .runningText(let input) = kind, let heldOut = text.heldOut {
+            return try RunningText(
+                at: textSource(at: train.path, split: trainSplit), part: (1 - heldOut)..<1,
+                tokenizer: input.tokenizer, length: input.length, offsets: .sequential)
+        }
         guard let validation else { return nil }
         let isRest = validation.path == train.path && validation.selects && train.selects
         let split = validation.split ?? (isRest ? trainSplit : .test)
         if !train.selects {
-            let sources = try [train.source(split: trainSplit), validation.source(split: split)]
+            let sources = try [train.source(kind, split: trainSplit), validation.source(kind, split: split)]
             guard sources[0] != sources[1] else {
                 throw RecipeError.conflict(
                     place: "recipe", key: "data.validation", value: validation.path,
-                    problem: "data.train takes all images of \(sources[0])",
+                    problem: "data.train takes all \(kind.noun) of \(sources[0])",
                     remedy: "give another path or split, or let data.train select, such as with first-per-class")
             }
         }
-        return try validation.open(
-            "validation", split: split, classes: classNames ?? (classes.isEmpty ? nil : classes))
+        guard case .runningText(let input) = kind else {
+            return try validation.open(
+                "validation", kind, text, split: split, classes: classNames ?? (classes.isEmpty ? nil : classes))
+        }
+        return try RunningText(
+            at: textSource(at: validation.path, split: split), tokenizer: input.tokenizer, length: input.length,
+            offsets: .sequential
+        ).selecting(validation.selection(), keys: "data.validation.")
     }
 
     private var trainSplit: DatasetSplit { train.split ?? .train }
 
-    /// Opens training and validation images under the labels of a network.
+    /// Opens training and validation samples under the labels of a network.
     ///
     /// - Parameters:
     ///   - classNames: what the network's outputs stand for.
     ///   - weights: what to call the network's weights in errors.
     public func open(
-        classNames: [String], weights: String
-    ) throws -> (training: any ImageDataset, validation: (any ImageDataset)?) {
-        let training = try openTraining()
-        let validation = try openValidation(classNames: training.classNames)
-        func relabelled(_ images: any ImageDataset) throws -> any ImageDataset {
-            try images.relabelled(for: classNames, outputs: classNames.count, weights: weights)
+        _ kind: Kind = .images, classNames: [String], weights: String
+    ) throws -> (training: any Dataset, validation: (any Dataset)?) {
+        let training = try openTraining(kind)
+        let validation = try openValidation(kind, classNames: training.classNames)
+        func relabelled(_ samples: any Dataset) throws -> any Dataset {
+            try samples.relabelled(for: classNames, outputs: classNames.count, weights: weights)
         }
         return (try relabelled(training), try validation.map(relabelled))
     }
@@ -126,15 +154,37 @@ extension Recipe.Data.Source {
     }
 
     /// - Parameter key: `train` or `validation`, for messages.
-    func open(_ key: String, split: DatasetSplit, classes: [String]?) throws -> any ImageDataset {
-        let all = try openImageDataset(at: path, split: split)
+    func open(
+        _ key: String, _ kind: Recipe.Data.Kind, _ text: Recipe.Data.Text, split: DatasetSplit, classes: [String]?
+    ) throws -> any Dataset {
+        let all: any Dataset
+        if case .images = kind {
+            all = try openImageDataset(at: path, split: split)
+        } else {
+            all = try LabelledTexts(at: textSource(at: path, split: split), columns: text.columns)
+            if key == "train", all.classNames.count == 1 {
+                throw DatasetError.oneClassOnly(path: all.source, className: all.classNames[0])
+            }
+        }
         return try all.selecting(
             selection(classes: classes == all.classNames ? nil : classes), keys: "data.\(key).")
     }
 
     /// The file or folder that is opened, spelled in one way.
-    func source(split: DatasetSplit) throws -> String {
-        URL(fileURLWithPath: try imageSource(at: path, split: split)).standardizedFileURL.path
+    func source(_ kind: Recipe.Data.Kind, split: DatasetSplit) throws -> String {
+        let path: String
+        if case .images = kind {
+            path = try imageSource(at: self.path, split: split)
+        } else {
+            path = try textSource(at: self.path, split: split)
+        }
+        return URL(fileURLWithPath: path).standardizedFileURL.path
+    }
+}
+
+extension Recipe.Data.Kind {
+    fileprivate var noun: String {
+        if case .images = self { "images" } else { "texts" }
     }
 }
 

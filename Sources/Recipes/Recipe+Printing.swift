@@ -1,5 +1,6 @@
 import Archives
 import Crypto
+import Datasets
 import Foundation
 import Training
 
@@ -66,6 +67,14 @@ extension Recipe.Model {
         RecipeNode([
             "architecture": architecture.map { RecipeNode($0) }, "variant": variant.map { RecipeNode($0) },
             "width": width.map { RecipeNode($0) },
+            "sizes": sizes.isEmpty
+                ? nil
+                : RecipeNode(
+                    content: .mapping(
+                        sizes.sorted { $0.key < $1.key }.map {
+                            RecipeNode.Entry(key: $0.key, origin: .derived, value: RecipeNode($0.value))
+                        }), origin: .derived),
+            "dropout": dropout.map { RecipeNode($0) },
             "weights": RecipeNode(weights ?? (takesRandomWeights ? "random" : "none")),
             "head": RecipeNode(head.rawValue),
         ])
@@ -78,6 +87,7 @@ extension Recipe.Data {
             "train": train.node, "validation": validation?.node, "classes": classes.isEmpty ? nil : list(classes),
             "image": image == Image() ? nil : image.node,
             "augment": augmentation == Augmentation() ? nil : augmentation.node,
+            "text": text == Text() ? nil : text.node,
             "sharding": RecipeNode(sharding.rawValue), "broken-files": RecipeNode(brokenFiles.rawValue),
             "prefetch": RecipeNode(prefetch),
         ])
@@ -101,6 +111,21 @@ extension Recipe.Data.Image {
         RecipeNode([
             "size": size.map { RecipeNode($0) }, "resize": resize.map { RecipeNode($0) },
             "mean": mean.map(list), "standard-deviation": standardDeviation.map(list),
+        ])
+    }
+}
+
+extension Recipe.Data.Text {
+    var node: RecipeNode {
+        RecipeNode([
+            "tokenizer": tokenizer.map { RecipeNode($0) }, "length": length.map { RecipeNode($0) },
+            "columns": columns == TextColumns()
+                ? nil
+                : RecipeNode([
+                    "text": columns.text.map { RecipeNode($0) }, "pair": columns.pair.map { RecipeNode($0) },
+                    "label": columns.label.map { RecipeNode($0) },
+                ]),
+            "offsets": RecipeNode(offsets.rawValue), "held-out": heldOut.map { RecipeNode($0) },
         ])
     }
 }

@@ -43,7 +43,7 @@ extension Recipe {
         }
         guard let data = try document.section("data", keys: Data.keys) else {
             throw RecipeError.missingKey(
-                place: document.place, key: "data", remedy: "give data.train, the training images")
+                place: document.place, key: "data", remedy: "give data.train, the training images or texts")
         }
         self.model = try Model(model)
         self.data = try Data(data)
@@ -97,7 +97,11 @@ extension Recipe {
 // MARK: - model
 
 extension Recipe.Model {
-    static let keys = ["architecture", "variant", "width", "weights", "head"]
+    static let keys = ["architecture", "variant", "width", "sizes", "dropout", "weights", "head"]
+    /// The numbers that `sizes` may give, as architectures call them.
+    static let sizeKeys = [
+        "layers", "width", "heads", "inner", "vocabulary", "positions", "segments", "padding",
+    ]
 
     /// Whether there is something to transfer.
     var hasWeights: Bool { weights != nil || takesRandomWeights }
@@ -111,6 +115,15 @@ extension Recipe.Model {
             width: try section.number("width", "give a number above 0, such as 0.25") { $0 > 0 },
             weights: weights, head: head)
         takesRandomWeights = given == "random"
+        if let section = try section.section("sizes", keys: Self.sizeKeys) {
+            for key in Self.sizeKeys { sizes[key] = try section.integer(key, atLeast: key == "padding" ? 0 : 1) }
+        }
+        dropout = try section.number("dropout", "give a number from 0 to below 1") { $0 >= 0 && $0 < 1 }
+        if !sizes.isEmpty, architecture == nil || weights != nil {
+            throw section.conflict(
+                "sizes", weights == nil ? "nothing says what of" : "model.weights say what they are",
+                "give them with model.architecture and without weights")
+        }
         if width != nil, architecture == nil {
             throw section.conflict(
                 "width", "without model.architecture the weights say what they are",
@@ -132,26 +145,34 @@ extension Recipe.Model {
 
 extension Recipe.Data {
     static let keys = [
-        "train", "validation", "classes", "image", "augment", "sharding", "broken-files", "prefetch",
+        "train", "validation", "classes", "image", "augment", "text", "sharding", "broken-files", "prefetch",
     ]
 
     init(_ section: Section) throws {
         guard let train = try Source(section, "train", defaultPath: nil) else {
             throw RecipeError.missingKey(
                 place: section.place, key: section.fullName("train"),
-                remedy: "give the path of the training images")
+                remedy: "give the path of the training images or texts")
         }
         self.init(train: train, validation: try Source(section, "validation", defaultPath: train.path))
         classes = try section.words("classes") ?? classes
         image = try section.section("image", keys: Image.keys).map(Image.init) ?? image
         augmentation =
             try section.section("augment", keys: Augmentation.keys).map(Augmentation.init) ?? augmentation
+        text = try section.section("text", keys: Text.keys).map(Text.init) ?? text
+        if section.value("text") != nil, let key = ["image", "augment"].first(where: { section.value($0) != nil }) {
+            throw section.conflict(key, "'\(section.fullName("text"))' is given too", "remove one of the two")
+        }
+        if text.heldOut != nil, validation != nil {
+            throw section.conflict(
+                "validation", "'\(section.fullName("text.held-out"))' is given too", "choose one of the two")
+        }
         sharding = try section.choice("sharding", of: Sharding.self) ?? sharding
         brokenFiles = try section.choice("broken-files", of: BrokenFilePolicy.self) ?? brokenFiles
         prefetch = try section.integer("prefetch", atLeast: 1) ?? prefetch
         if let validation, validation.repeats(train) {
             throw section.conflict(
-                "validation", "these are the images that data.train takes",
+                "validation", "these are the samples that data.train takes",
                 "give another path or split, or a selection for both, such as first-per-class and skip-per-class")
         }
         if classes.count == 1 {
@@ -173,7 +194,7 @@ extension Recipe.Data.Source {
         let section = try Section(node, path: parent.fullName(key), keys: Self.keys)
         guard let path = try section.text("path") ?? defaultPath else {
             throw RecipeError.missingKey(
-                place: section.place, key: section.fullName("path"), remedy: "give the path of the images")
+                place: section.place, key: section.fullName("path"), remedy: "give the path of the images or texts")
         }
         self.init(path: path)
         split = try section.choice("split", of: DatasetSplit.self)
@@ -227,6 +248,21 @@ extension Recipe.Data.Image {
             throw section.conflict(
                 "resize", "the crop (data.image.size) is \(size)", "resize to at least that")
         }
+    }
+}
+
+extension Recipe.Data.Text {
+    static let keys = ["tokenizer", "length", "columns", "offsets", "held-out"]
+
+    init(_ section: Section) throws {
+        tokenizer = try section.text("tokenizer")
+        length = try section.integer("length", atLeast: 1, atMost: 1_000_000)
+        if let section = try section.section("columns", keys: ["text", "pair", "label"]) {
+            columns = TextColumns(
+                text: try section.text("text"), pair: try section.text("pair"), label: try section.text("label"))
+        }
+        offsets = try section.choice("offsets", of: RunningText.Offsets.self) ?? offsets
+        heldOut = try section.number("held-out", "give a number above 0 and below 1") { $0 > 0 && $0 < 1 }
     }
 }
 

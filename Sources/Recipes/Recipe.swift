@@ -1,7 +1,7 @@
 import Datasets
 import Training
 
-/// A run as data: which network, which images, what learns and how, where the results go.
+/// A run as data: which network, which images or texts, what learns and how, where the results go.
 ///
 /// This type holds every default. A recipe is read strictly from YAML (`Recipe.load`), printed back in
 /// full (`yaml`), compared when a run is resumed (`fingerprint`, `differences(from:)`) and turned into a
@@ -34,7 +34,11 @@ public struct Recipe: Equatable, Sendable {
         public var variant: String?
         /// Width multiplier of the MobileNets; nil takes what the weight file says, or 1.
         public var width: Double?
-        /// A weight file; nil starts from random weights.
+        /// Numbers that an architecture's name does not say (`layers`, `width`, …); empty takes those of the weights.
+        public var sizes: [String: Int] = [:]
+        /// The rate of all dropout of a network over text, in 0..<1; nil takes that of the weights or the published one.
+        public var dropout: Double?
+        /// A weight file, or a Hugging Face folder; nil starts from random weights.
         public var weights: String?
         /// Whether random weights are to be taken as if somebody had trained them: to measure, and as the baseline
         /// that says what trained weights are worth.
@@ -61,7 +65,7 @@ public struct Recipe: Equatable, Sendable {
         }
     }
 
-    /// `data:` the images, and what happens to them before the network sees them.
+    /// `data:` the images or texts, and what happens to them before the network sees them.
     public struct Data: Equatable, Sendable {
         public var train: Source
         /// nil trains without validation.
@@ -70,6 +74,7 @@ public struct Recipe: Equatable, Sendable {
         public var classes: [String] = []
         public var image = Image()
         public var augmentation = Augmentation()
+        public var text = Text()
         public var sharding = Sharding.shared
         public var brokenFiles = BrokenFilePolicy.fail
         /// Batches prepared ahead.
@@ -83,7 +88,7 @@ public struct Recipe: Equatable, Sendable {
             self.validation = validation
         }
 
-        /// Images at a path (class folders, IDX or HDF5; what it is is found by looking), or some of them. Per
+        /// Images at a path (class folders, IDX or HDF5; what it is is found by looking), or texts, or some of them. Per
         /// class, in name order: the first `skipPerClass` are left out, then `firstPerClass`, or `perClass` at
         /// random, or a random `fraction`, are taken.
         public struct Source: Equatable, Sendable {
@@ -113,6 +118,26 @@ public struct Recipe: Equatable, Sendable {
             /// Per channel, of values from 0 to 1; both or none.
             public var mean: [Double]?
             public var standardDeviation: [Double]?
+
+            public init() {}
+        }
+
+        /// `text:` how texts become tokens. For networks over text only.
+        public struct Text: Equatable, Sendable {
+            /// A tokenizer's file or folder, or `bytes`: one token per byte; nil takes the tokenizer of the weights.
+            public var tokenizer: String?
+            /// The most tokens of a sample; of running text, the tokens of a block. nil takes 128, or the most that the
+            /// network takes.
+            public var length: Int?
+            /// Which columns of a table hold text and label.
+            public var columns = TextColumns()
+            /// Where blocks of running text begin in training.
+            public var offsets = RunningText.Offsets.random
+            /// The last part of running text, above 0 and below 1, that is left to validation.
+            public var heldOut: Double?
+
+            /// The most tokens of a sample, where nothing says otherwise.
+            static let usualLength = 128
 
             public init() {}
         }

@@ -10,6 +10,10 @@ enum CommandError: GraftError, Equatable {
     case classNamesDoNotFit(path: String, names: Int, outputs: Int)
     /// An HDF5 data set that is not a batch of images for the network.
     case notImages(path: String, actual: String, expected: String)
+    /// Weights of a network over text without a tokenizer.
+    case noTokenizer(path: String)
+    /// A network whose output the command has no words for.
+    case cannotAnswer(path: String, output: String, remedy: String)
     /// The same file to read and to write.
     case sameFile(path: String)
 
@@ -18,8 +22,8 @@ enum CommandError: GraftError, Equatable {
 
     var exitCode: ExitCode {
         switch self {
-        case .unknownCommand, .unknownSuffix, .sameFile: return .usage
-        case .classNamesDoNotFit, .notImages: return .data
+        case .unknownCommand, .unknownSuffix, .sameFile, .cannotAnswer: return .usage
+        case .classNamesDoNotFit, .notImages, .noTokenizer: return .data
         }
     }
 
@@ -34,6 +38,10 @@ enum CommandError: GraftError, Equatable {
             return "\(path): names \(names) classes for a network of \(outputs) outputs"
         case .notImages(let path, let actual, let expected):
             return "\(path): is \(actual), expected \(expected)"
+        case .noTokenizer(let path):
+            return "\(path): weights of a network over text that bring no tokenizer; name it with --tokenizer"
+        case .cannotAnswer(let path, let output, let remedy):
+            return "\(path): a network that gives \(output); \(remedy)"
         case .sameFile(let path):
             return "\(path): cannot be both read and written; give another output"
         }

@@ -3,13 +3,15 @@ import Cluster
 import Collectives
 import Datasets
 import Foundation
+import Models
+import Recipes
 import Tensors
 import Training
 
-/// `graft evaluate`: accuracy and loss of weights on labelled data.
+/// `graft evaluate`: accuracy and loss of weights on data.
 struct Evaluate: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Measure accuracy and loss of weights on labelled images.",
+        abstract: "Measure accuracy and loss of weights on labelled images or on texts.",
         discussion: """
             Every sample counts exactly once, at any number of ranks:
 
@@ -17,19 +19,23 @@ struct Evaluate: ParsableCommand {
               graft evaluate --weights resnet20.th --data cifar10 --split test --json
               graft evaluate --weights w.h5 --data photos --split test --classes cat,dog
               launch/mpirun -np 2 graft evaluate --weights w.h5 --data photos.h5
+              graft evaluate --weights runs/sst2/weights.h5 --data sst2/test.tsv
 
             The data is a folder of class folders, an IDX file (or a folder of them), or
-            HDF5 as pack writes it. Preprocessing and class names are those that the
+            HDF5 as pack writes it; for a classifier of texts a table (.tsv, .csv, .jsonl)
+            with a column of texts and one of labels; for a language model a text file.
+            Preprocessing, tokenizer, columns and class names are those that the
             weights bring with them. Where they bring none, the preprocessing is that of
             the architecture's published weights, and classes are matched by position.
 
             top1 and top5 are the fractions of samples whose class is the first choice, or
-            among the first five; loss is the mean cross-entropy.
+            among the first five; loss is the mean cross-entropy. Of a language model the
+            samples are tokens, and perplexity is e to the loss.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
 
-    @Option(help: "The labelled images.", completion: .file())
+    @Option(help: "The labelled images, or the texts.", completion: .file())
     var data: String
 
     @Option(help: "Which part, where the data holds both: train or test.")
@@ -44,7 +50,16 @@ struct Evaluate: ParsableCommand {
     @Option(help: ArgumentHelp("Leave out the first so many of each class.", valueName: "count"))
     var skipPerClass: Int?
 
-    @Option(help: "Images per forward pass of each rank.")
+    @Option(help: ArgumentHelp("Of a table: the column of the texts.", valueName: "name or number"))
+    var textColumn: String?
+
+    @Option(help: ArgumentHelp("The column of second texts, where they come in pairs.", valueName: "name or number"))
+    var pairColumn: String?
+
+    @Option(help: ArgumentHelp("The column of the labels.", valueName: "name or number"))
+    var labelColumn: String?
+
+    @Option(help: "Samples per forward pass of each rank.")
     var batch = 50
 
     @Option(help: "Threads of each rank (default: its share of the cores).")
@@ -66,7 +81,7 @@ struct Evaluate: ParsableCommand {
         Cluster.run { collectives in
             Threads.count = plan.threads
             let (trained, dataset) = try collectives.together { try open() }
-            let loader = BatchLoader(dataset: dataset, transform: .evaluation(trained.preprocessing))
+            let loader = BatchLoader(dataset: dataset, input: trained.input.evaluation)
             let metrics = try evaluate(
                 trained.network, on: loader, batch: batch, collectives: collectives, threads: plan.threads
             ).metrics
@@ -75,13 +90,33 @@ struct Evaluate: ParsableCommand {
         }
     }
 
-    private func open() throws -> (TrainedNetwork, any ImageDataset) {
+    private func open() throws -> (TrainedNetwork, any Dataset) {
         let trained = try TrainedNetwork(weightOptions)
         let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let selection = Selection(
             classes: names, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass)
-        let dataset = try openImageDataset(at: data, split: split).selecting(selection, keys: "--")
+        guard [.classes, .nextTokens].contains(trained.network.architecture.output) else {
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: trained.network.architecture.output.rawValue,
+                remedy: "evaluate measures classifiers and language models")
+        }
+        let dataset = try open(trained).selecting(selection, keys: "--")
         return (trained, try trained.matching(dataset))
+    }
+
+    private func open(_ trained: TrainedNetwork) throws -> any Dataset {
+        switch trained.input.kind {
+        case .images: return try openImageDataset(at: data, split: split)
+        case .texts:
+            let columns = TextColumns(
+                text: textColumn ?? trained.columns.text, pair: pairColumn ?? trained.columns.pair,
+                label: labelColumn ?? trained.columns.label)
+            return try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
+        case .runningText(let input):
+            return try RunningText(
+                at: textSource(at: data, split: split), tokenizer: input.tokenizer, length: input.length,
+                offsets: .sequential)
+        }
     }
 
     // MARK: The answer
@@ -91,6 +126,7 @@ struct Evaluate: ParsableCommand {
         let top5: Double
         let loss: Double
         let samples: Int
+        let perplexity: Double?
         let architecture: String
         let variant: String
         let classNames: [String]?
@@ -111,7 +147,7 @@ struct Evaluate: ParsableCommand {
             return try Output.json(
                 Answer(
                     top1: summary.top1, top5: summary.top5, loss: summary.loss, samples: summary.samples,
-                    architecture: trained.network.architecture.name,
+                    perplexity: summary.perplexity, architecture: trained.network.architecture.name,
                     variant: trained.network.architecture.variant, classNames: confusion ? classNames : nil,
                     confusion: confusion ? rows : nil))
         }
@@ -119,7 +155,8 @@ struct Evaluate: ParsableCommand {
         print("top-1    \(Output.percent(summary.top1))")
         print("top-5    \(Output.percent(summary.top5))")
         print(String(format: "loss     %.4f", summary.loss))
-        print("samples  \(Output.grouped(summary.samples))")
+        if let perplexity = summary.perplexity { print(String(format: "perplexity %.3f", perplexity)) }
+        print("\(summary.perplexity == nil ? "samples " : "tokens  ") \(Output.grouped(summary.samples))")
         guard confusion else { return }
         let table = zip(classNames, rows).map { name, row in [name] + row.map(String.init) }
         print("confusion (rows: true class, columns: answers in the same order)")

@@ -3,31 +3,41 @@ import ArgumentParser
 import Cluster
 import Datasets
 import Foundation
+import Models
+import Recipes
 import Tensors
+import Training
 
-/// `graft predict`: what a network says about images.
+/// `graft predict`: what a network says about images or texts.
 struct Predict: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what images show.",
+        abstract: "Say what images show, or of what class texts are.",
         discussion: """
-            The most probable classes of each image, with the preprocessing and the class
-            names that the weights bring with them:
+            The most probable classes of each input, with the preprocessing, the tokenizer
+            and the class names that the weights bring with them:
 
               graft predict --weights runs/a/weights.h5 photo.jpg other.png
               graft predict --weights w.h5 photo.jpg --top 1 --json
               graft predict --weights w.h5 batch.h5:/images --logits logits.h5
+              graft predict --weights runs/sst2/weights.h5 "a film to remember"
+              graft predict --weights runs/sst2/weights.h5 --file reviews.txt --json
 
             FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it
             goes into the network as it is. --logits writes what comes out, N×classes in
-            the order of the inputs, as the data set /logits of an HDF5 file.
+            the order of the inputs, as the data set /logits of an HDF5 file. A tab
+            divides the two texts of a pair. A language model goes on with a text: see
+            graft generate.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
 
-    @Argument(help: "JPEG or PNG files, or FILE.h5:/NAME.", completion: .file())
-    var inputs: [String]
+    @Argument(help: "JPEG or PNG files, or FILE.h5:/NAME; or texts.", completion: .file())
+    var inputs: [String] = []
 
-    @Option(help: ArgumentHelp("How many classes to print for each image.", valueName: "count"))
+    @Option(help: "Texts, one a line.", completion: .file())
+    var file: String?
+
+    @Option(help: ArgumentHelp("How many classes to print for each input.", valueName: "count"))
     var top = 5
 
     @Option(help: ArgumentHelp("Write the logits to this HDF5 file.", valueName: "out.h5"))
@@ -39,10 +49,11 @@ struct Predict: ParsableCommand {
     @Flag(help: "Print JSON instead of text.")
     var json = false
 
-    /// Images per forward pass.
+    /// Samples per forward pass.
     private static let batch = 32
 
     func validate() throws {
+        if inputs.isEmpty, file == nil { throw ValidationError("Missing expected argument '<inputs> ...'") }
         if top < 1 { throw ValidationError("--top \(top) is not possible; give 1 or more") }
         if let threads, threads < 1 { throw ValidationError("--threads \(threads) is not possible; give 1 or more") }
     }
@@ -51,26 +62,84 @@ struct Predict: ParsableCommand {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
         let trained = try TrainedNetwork(weightOptions)
+        try requireClasses(trained)
         var answers: [Answer] = []
         var rows: [Float] = []
         try withoutTape {
-            try forEachBatch(trained) { names, images in
-                let output = try trained.network(images)
+            try forEachBatch(trained) { names, fields in
+                let output = try trained.network.logits(of: fields, .inference)
                 rows += output.scalars
+                guard trained.network.architecture.output == .classes else {
+                    answers += names.map { Answer(input: $0, predictions: []) }
+                    return
+                }
                 answers += zip(names, split(softmax(output).scalars, names.count)).map { name, probabilities in
                     answer(name, probabilities, trained)
                 }
             }
         }
         if let logits { try write(rows, count: answers.count, to: logits, trained) }
+        guard trained.network.architecture.output == .classes else { return }
         json ? try Output.json(answers) : printText(answers)
+    }
+
+    private func requireClasses(_ trained: TrainedNetwork) throws {
+        let output = trained.network.architecture.output
+        switch output {
+        case .classes: return
+        case .embedding where logits != nil: return
+        case .embedding:
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: "a vector for each text", remedy: "write them with --logits FILE.h5")
+        case .nextTokens:
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: "the next token", remedy: "let it go on with graft generate")
+        case .tokenClasses, .spans, .maskedTokens:
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: output.rawValue, remedy: "predict answers for classifiers only")
+        }
     }
 
     // MARK: Inputs
 
-    /// Hands over all inputs as images N×C×H×W, at most a batch at a time, with a name for each.
-    private func forEachBatch(_ trained: TrainedNetwork, _ body: ([String], Tensor) throws -> Void) throws {
-        let transform = Transform.evaluation(trained.preprocessing)
+    /// Hands over all inputs as the fields of batches, with a name for each.
+    private func forEachBatch(
+        _ trained: TrainedNetwork, _ body: ([String], [String: Tensor]) throws -> Void
+    ) throws {
+        switch trained.input {
+        case .texts(let input): try forEachBatch(of: input, body)
+        case .images(let preprocessing):
+            guard file == nil else {
+                throw CommandError.cannotAnswer(
+                    path: trained.path, output: "classes of images", remedy: "give image files in place of --file")
+            }
+            try forEachBatch(trained, preprocessing) { try body($0, ["images": $1]) }
+        }
+    }
+
+    /// Texts as tokens, at most a batch at a time.
+    private func forEachBatch(
+        of input: TextInput, _ body: ([String], [String: Tensor]) throws -> Void
+    ) throws {
+        let texts = try inputs + (file.map { try TextFile.lines($0) } ?? [])
+        for start in stride(from: 0, to: texts.count, by: Self.batch) {
+            let part = texts[start..<min(start + Self.batch, texts.count)]
+            let sequences = try part.map { line in
+                let halves = line.split(separator: "\t", maxSplits: 1).map(String.init)
+                return try input.sequence(
+                    SampleText(halves.first ?? "", pair: halves.count > 1 ? halves[1] : nil), name: "'\(line)'")
+            }
+            var fields = input.stack(sequences)
+            fields["labels"] = nil
+            try body(Array(part), fields)
+        }
+    }
+
+    /// Images N×C×H×W, at most a batch at a time.
+    private func forEachBatch(
+        _ trained: TrainedNetwork, _ preprocessing: Preprocessing, _ body: ([String], Tensor) throws -> Void
+    ) throws {
+        let transform = Transform.evaluation(preprocessing)
         var waiting: [(name: String, image: FloatImage)] = []
         func flush() throws {
             guard let first = waiting.first?.image else { return }
@@ -160,7 +229,7 @@ struct Predict: ParsableCommand {
     }
 
     private func write(_ rows: [Float], count: Int, to path: String, _ trained: TrainedNetwork) throws {
-        let shape = [count, trained.network.architecture.classes]
+        let shape = [count, rows.count / max(1, count)]
         try AtomicFile.replace(path) { temporary in
             let file = try HDF5File(creating: temporary)
             let dataset = try file.root.createDataset("logits", shape: shape, elementType: .float32)

@@ -10,6 +10,8 @@ final class ProgressPrinter {
     private let isTerminal: Bool
     private var hasLiveLine = false
     private var lastLine = Date.distantPast
+    /// What samples are called.
+    private var noun = "images"
 
     /// Seconds between plain lines of one epoch.
     private static let interval = 10.0
@@ -21,7 +23,9 @@ final class ProgressPrinter {
 
     func show(_ event: TrainingRun.Event) {
         switch event {
-        case .began(let overview): json ? printJSON(overview) : line(Self.text(overview))
+        case .began(let overview):
+            if let text = overview.text { noun = text.isRunningText ? "blocks" : "texts" }
+            json ? printJSON(overview) : line(Self.text(overview))
         case .note(let note): json ? () : line(note)
         case .training(.phaseBegan(let phase, let learning, let parameters, let bytes)):
             guard !json else { return }
@@ -38,7 +42,7 @@ final class ProgressPrinter {
         case .training(.filesSkipped(let source, let messages)):
             let shown = messages.prefix(3).joined(separator: "\n  ") + (messages.count > 3 ? "\n  …" : "")
             json ? () : line("\(source): \(messages.count) broken files left out:\n  \(shown)")
-        case .ended(let summary): json ? printJSON(summary) : line(Self.text(summary))
+        case .ended(let summary): json ? printJSON(summary) : line(Self.text(summary, noun))
         }
     }
 
@@ -47,9 +51,9 @@ final class ProgressPrinter {
     private func show(_ step: StepReport) {
         let text = String(
             format:
-                "%@ epoch %d/%d step %d/%d  loss %.4f  accuracy %.1f %%  %.1f images/s  %.1f %% waiting for data  %@ left",
-            step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, step.accuracy * 100,
-            step.imagesPerSecond, step.seconds.dataPercent, Self.duration(step.secondsLeft))
+                "%@ epoch %d/%d step %d/%d  loss %.4f%@  %.1f %@/s  %.1f %% waiting for data  %@ left",
+            step.phase, step.epoch, step.epochs, step.step, step.stepsPerEpoch, step.loss, Self.text(step.accuracy),
+            step.imagesPerSecond, noun, step.seconds.dataPercent, Self.duration(step.secondsLeft))
         passing(text)
     }
 
@@ -64,14 +68,19 @@ final class ProgressPrinter {
 
     private func show(_ record: EpochRecord) {
         var text = String(
-            format: "%@ epoch %d: loss %.4f  accuracy %.1f %%", record.phase, record.epoch, record.trainingLoss,
-            record.trainingAccuracy * 100)
+            format: "%@ epoch %d: loss %.4f%@", record.phase, record.epoch, record.trainingLoss,
+            Self.text(record.trainingAccuracy))
         if let validation = record.validation {
             text += String(
                 format: "  validation loss %.4f  top-1 %.1f %%  top-5 %.1f %%", validation.loss,
                 validation.top1 * 100, validation.top5 * 100)
+            if let perplexity = validation.perplexity { text += String(format: "  perplexity %.3f", perplexity) }
         }
         line(text)
+    }
+
+    private static func text(_ accuracy: Double?) -> String {
+        accuracy.map { String(format: "  accuracy %.1f %%", $0 * 100) } ?? ""
     }
 
     private func live(_ text: String) {
@@ -97,15 +106,18 @@ final class ProgressPrinter {
     // MARK: Words
 
     static func text(_ overview: RunOverview) -> String {
+        let isText = overview.text != nil
         var lines = [
             "run          \(overview.name), \(overview.ranks) rank\(overview.ranks == 1 ? "" : "s")",
-            "network      \(overview.architecture) (\(overview.variant)), \(overview.classes) classes, "
-                + "\(overview.inputSize) px, \(Output.grouped(overview.parameters)) parameters",
+            "network      \(overview.architecture) (\(overview.variant)), \(overview.classes) "
+                + "\(overview.text?.isRunningText == true ? "tokens" : "classes"), "
+                + "\(overview.inputSize) \(isText ? "tokens a text" : "px"), \(Output.grouped(overview.parameters)) parameters",
             "weights      \(overview.weights)",
             "data         \(Output.grouped(overview.trainingSamples)) to train, "
                 + "\(Output.grouped(overview.validationSamples)) to validate",
             "output       \(overview.output)",
         ]
+        if let text = overview.text { lines.insert(Self.text(text), at: 4) }
         for phase in overview.phases {
             lines.append(
                 "phase        \(phase.name): \(Output.grouped(phase.trainableParameters)) trainable parameters, "
@@ -117,14 +129,27 @@ final class ProgressPrinter {
         return lines.joined(separator: "\n")
     }
 
-    private static func text(_ summary: RunSummary) -> String {
+    private static func text(_ text: TextOverview) -> String {
+        let lengths =
+            text.isRunningText
+            ? "blocks of up to \(text.longestTokens) tokens"
+            : String(format: "%.1f tokens on average, at most %d", text.meanTokens, text.longestTokens)
+        let cut = text.samplesCut > 0 ? ", \(Output.grouped(text.samplesCut)) cut" : ""
+        return "texts        a vocabulary of \(Output.grouped(text.vocabulary)); of the first "
+            + "\(Output.grouped(text.samplesCounted)): \(lengths)\(cut)"
+    }
+
+    private static func text(_ summary: RunSummary, _ noun: String) -> String {
         var text = String(
-            format: "%@ after %d steps in %@: %.1f images/s on %d rank%@",
+            format: "%@ after %d steps in %@: %.1f %@/s on %d rank%@",
             summary.finished ? "done" : "stopped and saved",
-            summary.steps, duration(summary.seconds), summary.imagesPerSecond, summary.ranks,
+            summary.steps, duration(summary.seconds), summary.imagesPerSecond, noun, summary.ranks,
             summary.ranks == 1 ? "" : "s")
         text += String(format: ", %.1f %% waiting for data", summary.dataPercent)
-        if let best = summary.best { text += String(format: ", best top-1 %.1f %%", best.top1 * 100) }
+        guard let best = summary.best else { return text }
+        text +=
+            best.perplexity.map { String(format: ", best loss %.4f (perplexity %.3f)", best.loss, $0) }
+            ?? String(format: ", best top-1 %.1f %%", best.top1 * 100)
         return text
     }
 

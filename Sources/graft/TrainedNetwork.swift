@@ -4,6 +4,7 @@ import Collectives
 import Datasets
 import Foundation
 import Models
+import Recipes
 import Tensors
 
 /// Which weights a command uses, and what they are where the file does not say.
@@ -18,6 +19,11 @@ struct WeightOptions: ParsableArguments {
 
     @Option(help: "The variant of the architecture, such as v1 or keras.")
     var variant: String?
+
+    @Option(
+        help: "Of a network over text: tokenizer.json or a folder with vocabulary files, where the weights bring none.",
+        completion: .file())
+    var tokenizer: String?
 }
 
 /// A network with its weights, and what has to be known to use it.
@@ -25,11 +31,13 @@ struct TrainedNetwork {
     let network: Network
     /// One per output, where the file names them.
     let classNames: [String]?
-    /// What the file says, or what the published weights of the architecture were trained on.
-    let preprocessing: Preprocessing
+    /// What its input is made of: as the file says, or as the published weights of the architecture were trained.
+    let input: RecipeInput
+    /// Which columns of a table held text and label in training.
+    let columns: TextColumns
     let path: String
 
-    /// - Throws: `ArchiveError`, `LoadError`, `ModelError`, and `CommandError.classNamesDoNotFit`.
+    /// - Throws: `ArchiveError`, `LoadError`, `ModelError`, `DatasetError` for a tokenizer, `CommandError`.
     init(_ options: WeightOptions) throws {
         try OpenBLAS.open()
         path = options.weights
@@ -37,12 +45,38 @@ struct TrainedNetwork {
         network = try WeightLoader.network(
             from: file, path: path, architecture: options.architecture, variant: options.variant
         ).network
-        preprocessing = try file.metadata.preprocessing ?? network.architecture.imagePreprocessing
+        input = try Self.input(of: network.architecture, file, options)
+        columns = file.metadata.textSettings?.columns ?? TextColumns()
         classNames = file.metadata.classNames
         if let classNames, classNames.count != network.architecture.classes {
             throw CommandError.classNamesDoNotFit(
                 path: path, names: classNames.count, outputs: network.architecture.classes)
         }
+    }
+
+    /// The most tokens of a text where the weights do not say.
+    private static let usualLength = 512
+
+    private static func input(
+        of architecture: Architecture, _ file: WeightFile, _ options: WeightOptions
+    ) throws -> RecipeInput {
+        guard let tokens = architecture.tokens else {
+            return .images(try file.metadata.preprocessing ?? architecture.imagePreprocessing)
+        }
+        guard
+            let tokenizer = try options.tokenizer.map({ try Tokenizer(named: $0) })
+                ?? file.tokenizer(path: options.weights)
+        else { throw CommandError.noTokenizer(path: options.weights) }
+        guard tokenizer.vocabularyCount <= tokens.vocabulary else {
+            throw DatasetError.tokenizerDoesNotFit(
+                path: options.tokenizer ?? options.weights, tokens: tokenizer.vocabularyCount,
+                network: architecture.name, vocabulary: tokens.vocabulary)
+        }
+        return .texts(
+            TextInput(
+                tokenizer: tokenizer,
+                length: min(tokens.positions, file.metadata.textSettings?.length ?? usualLength),
+                padding: tokens.padding ?? 0, predictsTokens: architecture.output == .nextTokens))
     }
 
     /// What output `index` stands for.
@@ -51,7 +85,7 @@ struct TrainedNetwork {
     /// The data with the network's labels.
     ///
     /// - Throws: `DatasetError` where the data has a class that the network has no output for.
-    func matching(_ dataset: any ImageDataset) throws -> any ImageDataset {
+    func matching(_ dataset: any Dataset) throws -> any Dataset {
         try dataset.relabelled(for: classNames, outputs: network.architecture.classes, weights: path)
     }
 }

@@ -2,7 +2,7 @@ import Datasets
 import XCTest
 
 final class SampleShardTests: XCTestCase {
-    private func send(_ data: any ImageDataset, _ indices: [Int], chunk: Int, to received: ReceivedSamples) throws {
+    private func send(_ data: any Dataset, _ indices: [Int], chunk: Int, to received: ReceivedSamples) throws {
         var encoder = try SampleShardEncoder(data, indices: indices, chunkBytes: chunk)
         while let bytes = try encoder.next() {
             XCTAssertLessThanOrEqual(bytes.count, chunk)
@@ -36,7 +36,7 @@ final class SampleShardTests: XCTestCase {
         let digits = try openImageDataset(at: Locations.real("sign-language-digits").path)
         let received = ReceivedSamples()
         try send(digits, [0, 500, 999], chunk: 4096, to: received)
-        XCTAssertEqual(try received.storedImage(at: 500), try digits.storedImage(at: 500))
+        XCTAssertEqual(try received.storedSample(at: 500), try digits.storedSample(at: 500))
         XCTAssertEqual(received.label(at: 999), 9)
     }
 

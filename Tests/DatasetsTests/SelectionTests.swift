@@ -2,7 +2,7 @@ import Datasets
 import XCTest
 
 /// Images without pixels worth looking at, labels as given.
-final class ToyImages: ImageDataset, @unchecked Sendable {
+final class ToyImages: Dataset, @unchecked Sendable {
     let source = "toy"
     let classNames: [String]
     let labels: [Int32]
@@ -23,7 +23,7 @@ final class ToyImages: ImageDataset, @unchecked Sendable {
 
     func name(at index: Int) -> String { "toy/\(index).png" }
     func fingerprint() throws -> String { "toy \(labels)" }
-    func storedImage(at index: Int) throws -> StoredImage {
+    func storedSample(at index: Int) throws -> StoredSample {
         if broken.contains(index) { return .encoded(Array("not an image".utf8)) }
         let levels = [UInt8(index % 256), UInt8(index / 256)]
         return .image(.pixels(DecodedImage(width: 2, height: 1, channels: 1, pixels: levels)))

@@ -6,7 +6,7 @@ import XCTest
 
 final class EvaluationTests: XCTestCase {
     /// Images of noise; sample 1 is broken where asked for.
-    private final class Noise: ImageDataset, @unchecked Sendable {
+    private final class Noise: Dataset, @unchecked Sendable {
         let source = "noise"
         let classNames = ["a", "b"]
         let labels: [Int32] = [0, 1, 0, 1, 0]
@@ -14,7 +14,7 @@ final class EvaluationTests: XCTestCase {
         init(hasBroken: Bool = false) { self.hasBroken = hasBroken }
         func name(at index: Int) -> String { "noise/\(index)" }
         func fingerprint() throws -> String { "" }
-        func storedImage(at index: Int) throws -> StoredImage {
+        func storedSample(at index: Int) throws -> StoredSample {
             if hasBroken, index == 1 { return .encoded([1, 2, 3]) }
             let pixels = (0..<32 * 32 * 3).map { UInt8(truncatingIfNeeded: ($0 + 7) * (index + 3) * 31) }
             return .image(.pixels(DecodedImage(width: 32, height: 32, channels: 3, pixels: pixels)))

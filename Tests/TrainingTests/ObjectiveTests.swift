@@ -22,9 +22,7 @@ final class ObjectiveTests: XCTestCase {
     /// The gradient of the weight over some rows, their loss divided by `denominators`.
     private func weightGradient(_ rows: Range<Int>, denominators: [Double]) throws -> [Float] {
         let variable = Tensor.variable(weight)
-        let value = try CrossEntropyObjective(labelSmoothing: 0.1).evaluate(batch(rows)) {
-            NetworkOutput(logits: matmul($0, variable))
-        }
+        let value = try CrossEntropyObjective(labelSmoothing: 0.1).evaluate(batch(rows)) { matmul($0, variable) }
         return try gradient(of: value.loss(denominators: denominators), wrt: [variable])[0].scalars
     }
 
@@ -47,9 +45,7 @@ final class ObjectiveTests: XCTestCase {
 
     func testLabelsAndFieldsAreChecked() {
         let narrow = Tensor([Float](repeating: 1, count: 8), shape: [4, 2])
-        XCTAssertThrowsError(
-            try CrossEntropyObjective().evaluate(batch(0..<3)) { NetworkOutput(logits: matmul($0, narrow)) }
-        ) {
+        XCTAssertThrowsError(try CrossEntropyObjective().evaluate(batch(0..<3)) { matmul($0, narrow) }) {
             XCTAssertEqual($0 as? TrainingError, .labelOutOfRange(label: 2, classes: 2))
         }
         XCTAssertThrowsError(try CrossEntropyObjective(stream: "target").denominators(of: batch(0..<3))) {

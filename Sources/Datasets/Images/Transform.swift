@@ -152,7 +152,7 @@ public struct Transform: Codable, Equatable, Sendable {
     /// `Resizing.denominator`.
     /// - Throws: `DatasetError` as above, and for what is no image.
     public func callAsFunction<G: RandomNumberGenerator>(
-        _ stored: StoredImage, name: String, using generator: inout G
+        _ stored: StoredSample, name: String, using generator: inout G
     ) throws -> FloatImage {
         var seconds = LoadingSeconds()
         switch try changed(stored, name: name, using: &generator, &seconds) {
@@ -163,7 +163,7 @@ public struct Transform: Codable, Equatable, Sendable {
 
     /// The stored image decoded and after all steps, not yet normalised where it has pixels.
     func changed<G: RandomNumberGenerator>(
-        _ stored: StoredImage, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
+        _ stored: StoredSample, name: String, using generator: inout G, _ seconds: inout LoadingSeconds
     ) throws -> SampleImage {
         switch stored {
         case .image(.values(let values)):
@@ -172,6 +172,8 @@ public struct Transform: Codable, Equatable, Sendable {
             return .pixels(try changed(pixels, name: name, using: &generator, &seconds))
         case .encoded(let bytes):
             return .pixels(try changed(encoded: bytes, name: name, using: &generator, &seconds))
+        case .text, .tokens:
+            throw DatasetError.notAnImage(path: name)
         }
     }
 

@@ -7,12 +7,13 @@ import Foundation
 ///
 /// ```
 /// "GRAFTSH1"  source  fingerprint  class count, class names…  label count, labels (int32)…  sample count
-/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats)
-///             kind 0: byte count (u64), bytes;  else: width, height, channels (u32), values
+/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats, 3 text, 4 two texts, 5 tokens)
+///             kind 0: byte count (u64), bytes;  1 and 2: width, height, channels (u32), values
+///             kinds 3 and 4: texts;  5: token count (u64), tokens (int32)
 /// texts: byte count (u32), UTF-8
 /// ```
 public struct SampleShardEncoder {
-    private let dataset: any ImageDataset
+    private let dataset: any Dataset
     private let indices: [Int]
     private let chunkBytes: Int
     private var position = 0
@@ -21,7 +22,7 @@ public struct SampleShardEncoder {
     /// - Parameters:
     ///   - indices: the samples to send.
     ///   - chunkBytes: the most bytes per chunk.
-    public init(_ dataset: any ImageDataset, indices: [Int], chunkBytes: Int = 8 << 20) throws {
+    public init(_ dataset: any Dataset, indices: [Int], chunkBytes: Int = 8 << 20) throws {
         self.dataset = dataset
         self.indices = indices
         self.chunkBytes = max(chunkBytes, 1)
@@ -51,7 +52,7 @@ public struct SampleShardEncoder {
     private mutating func appendSample(_ index: Int) throws {
         pending.appendInteger(UInt64(index))
         pending.appendText(dataset.name(at: index))
-        switch try dataset.storedImage(at: index) {
+        switch try dataset.storedSample(at: index) {
         case .encoded(let bytes):
             pending.append(0)
             pending.appendInteger(UInt64(bytes.count))
@@ -64,19 +65,27 @@ public struct SampleShardEncoder {
             pending.append(2)
             for size in [image.width, image.height, image.channels] { pending.appendInteger(UInt32(size)) }
             for value in image.values { pending.appendInteger(value.bitPattern) }
+        case .text(let sample):
+            pending.append(sample.pair == nil ? 3 : 4)
+            pending.appendText(sample.text)
+            if let pair = sample.pair { pending.appendText(pair) }
+        case .tokens(let tokens):
+            pending.append(5)
+            pending.appendInteger(UInt64(tokens.count))
+            for token in tokens { pending.appendInteger(UInt32(bitPattern: token)) }
         }
     }
 }
 
 /// The samples a worker has been sent, under the numbers they have in the coordinator's data set.
 ///
-/// Labels and class names are those of the whole data set; asking for the image of a sample that was not
+/// Labels and class names are those of the whole data set; asking for a sample that was not
 /// sent is an error. Several shards of one data set may come one after the other.
-public final class ReceivedSamples: ImageDataset, @unchecked Sendable {
+public final class ReceivedSamples: Dataset, @unchecked Sendable {
     private let lock = NSLock()
     // All below is guarded by `lock`.
     private var header = ShardHeader()
-    private var samples: [Int: (name: String, image: StoredImage)] = [:]
+    private var samples: [Int: (name: String, sample: StoredSample)] = [:]
     private var pending: [UInt8] = []
     private var expected: UInt64?
 
@@ -96,11 +105,11 @@ public final class ReceivedSamples: ImageDataset, @unchecked Sendable {
         lock.withLock { samples[index]?.name ?? "\(header.source)[\(index)]" }
     }
 
-    public func storedImage(at index: Int) throws -> StoredImage {
+    public func storedSample(at index: Int) throws -> StoredSample {
         guard let sample = lock.withLock({ samples[index] }) else {
             throw DatasetError.sampleNotHeld(index: index)
         }
-        return sample.image
+        return sample.sample
     }
 
     /// Takes in the next chunk.
@@ -121,7 +130,7 @@ public final class ReceivedSamples: ImageDataset, @unchecked Sendable {
                 guard header.labels.indices.contains(sample.index) else {
                     throw DatasetError.damagedShard(reason: "sample \(sample.index) of \(header.labels.count)")
                 }
-                samples[sample.index] = (sample.name, sample.image)
+                samples[sample.index] = (sample.name, sample.sample)
                 expected = left - 1
                 start = reader.position
             }
@@ -137,7 +146,7 @@ public final class ReceivedSamples: ImageDataset, @unchecked Sendable {
     public func finish() throws {
         try lock.withLock {
             if let expected { throw DatasetError.damagedShard(reason: "\(expected) samples missing") }
-            if !pending.isEmpty || header.classNames.isEmpty {
+            if !pending.isEmpty || header.labels.isEmpty {
                 throw DatasetError.damagedShard(reason: "it ends too early")
             }
         }
@@ -183,20 +192,17 @@ private struct ShardReader {
         }
         guard let count = integer(UInt64.self) else { return nil }
         guard count <= 1 << 40 else { throw DatasetError.damagedShard(reason: "\(count) labels") }
-        guard let raw = take(4 * Int(count)) else { return nil }
-        header.labels = raw.withUnsafeBytes { bytes in
-            (0..<Int(count)).map {
-                Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self))
-            }
-        }
-        guard header.labels.allSatisfy({ $0 >= 0 && $0 < header.classNames.count }) else {
+        guard let labels = integers(Int(count)) else { return nil }
+        header.labels = labels
+        let labelCount = max(1, header.classNames.count)
+        guard labels.allSatisfy({ $0 >= 0 && $0 < labelCount }) else {
             throw DatasetError.damagedShard(reason: "labels beyond the classes")
         }
         guard let sampleCount = integer(UInt64.self) else { return nil }
         return (header, sampleCount)
     }
 
-    mutating func readSample() throws -> (index: Int, name: String, image: StoredImage)? {
+    mutating func readSample() throws -> (index: Int, name: String, sample: StoredSample)? {
         guard let number = integer(UInt64.self), let name = try text(), let kind = integer(UInt8.self) else {
             return nil
         }
@@ -206,6 +212,16 @@ private struct ShardReader {
             guard count <= 1 << 40 else { throw DatasetError.damagedShard(reason: "a file of \(count) bytes") }
             guard let file = take(Int(count)) else { return nil }
             return (index, name, .encoded(Array(file)))
+        }
+        if kind == 3 || kind == 4 {
+            guard let first = try text() else { return nil }
+            guard kind == 4 else { return (index, name, .text(SampleText(first))) }
+            return try text().map { (index, name, .text(SampleText(first, pair: $0))) }
+        }
+        if kind == 5 {
+            guard let count = integer(UInt64.self) else { return nil }
+            guard count <= 1 << 32 else { throw DatasetError.damagedShard(reason: "\(count) tokens") }
+            return integers(Int(count)).map { (index, name, .tokens($0)) }
         }
         guard let width = integer(UInt32.self), let height = integer(UInt32.self),
             let channels = integer(UInt32.self)
@@ -234,6 +250,12 @@ private struct ShardReader {
         return bytes[position..<(position + count)]
     }
 
+    private mutating func integers(_ count: Int) -> [Int32]? {
+        take(4 * count)?.withUnsafeBytes { bytes in
+            (0..<count).map { Int32(littleEndian: bytes.loadUnaligned(fromByteOffset: 4 * $0, as: Int32.self)) }
+        }
+    }
+
     private mutating func integer<Value: FixedWidthInteger>(_: Value.Type) -> Value? {
         guard let raw = take(MemoryLayout<Value>.size) else { return nil }
         return Value(littleEndian: raw.withUnsafeBytes { $0.loadUnaligned(as: Value.self) })
@@ -241,7 +263,7 @@ private struct ShardReader {
 
     private mutating func text() throws -> String? {
         guard let count = integer(UInt32.self) else { return nil }
-        guard count <= 1 << 20 else { throw DatasetError.damagedShard(reason: "a text of \(count) bytes") }
+        guard count <= 1 << 28 else { throw DatasetError.damagedShard(reason: "a text of \(count) bytes") }
         return take(Int(count)).map { String(decoding: $0, as: UTF8.self) }
     }
 }

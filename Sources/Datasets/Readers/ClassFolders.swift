@@ -7,7 +7,7 @@ import Glibc
 /// bytewise order. Files count that end in .jpg, .jpeg, .jpe, .jfif or .png, upper or lower case; others,
 /// hidden files and folders within class folders are left alone. What a file holds is decided by its
 /// contents when it is decoded.
-public final class ClassFolders: ImageDataset, @unchecked Sendable {
+public final class ClassFolders: Dataset, @unchecked Sendable {
     public let source: String
     public let classNames: [String]
     public let labels: [Int32]
@@ -42,7 +42,7 @@ public final class ClassFolders: ImageDataset, @unchecked Sendable {
         "\(source)/\(classNames[Int(labels[index])])/\(names[index])"
     }
 
-    public func storedImage(at index: Int) throws -> StoredImage {
+    public func storedSample(at index: Int) throws -> StoredSample {
         .encoded(try ImageDecoder.bytes(ofFileAt: name(at: index)))
     }
 

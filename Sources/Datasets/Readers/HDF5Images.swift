@@ -8,7 +8,7 @@ import Tensors
 /// text holding a JSON array (a data set `/class_names` of the same kind does as well). Samples are
 /// read one by one; all HDF5 calls of the process take turns behind one lock. Float images are taken as
 /// already normalised.
-public final class HDF5Images: ImageDataset, @unchecked Sendable {
+public final class HDF5Images: Dataset, @unchecked Sendable {
     public let source: String
     public let classNames: [String]
     public let labels: [Int32]
@@ -76,7 +76,7 @@ public final class HDF5Images: ImageDataset, @unchecked Sendable {
 
     public func name(at index: Int) -> String { "\(source):/images[\(index)]" }
 
-    public func storedImage(at index: Int) throws -> StoredImage {
+    public func storedSample(at index: Int) throws -> StoredSample {
         let (channels, height, width) = (imageShape[0], imageShape[1], imageShape[2])
         let (offset, extent) = ([index, 0, 0, 0], [1] + imageShape)
         if images.elementType == .float32 {

@@ -5,7 +5,7 @@ import Foundation
 ///
 /// An images file (`…images-idx3-ubyte`, optionally `.gz`) holds N×H×W grey levels; the labels file
 /// (`…labels-idx1-ubyte`) is found beside it by its name.
-public final class IDXImages: ImageDataset, @unchecked Sendable {
+public final class IDXImages: Dataset, @unchecked Sendable {
     public let source: String
     public let classNames: [String]
     public let labels: [Int32]
@@ -45,7 +45,7 @@ public final class IDXImages: ImageDataset, @unchecked Sendable {
 
     public func name(at index: Int) -> String { "\(source)[\(index)]" }
 
-    public func storedImage(at index: Int) throws -> StoredImage {
+    public func storedSample(at index: Int) throws -> StoredSample {
         let size = width * height
         let image = DecodedImage(
             width: width, height: height, channels: 1,

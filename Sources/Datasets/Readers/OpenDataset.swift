@@ -25,7 +25,7 @@ public enum DatasetSplit: String, Codable, Sendable, CaseIterable {
 ///
 /// - Throws: `DatasetError` or `ArchiveError` naming the file or folder; `.severalParts` where there is a choice and
 ///   `split` is nil.
-public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any ImageDataset {
+public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any Dataset {
     let source = try imageSource(at: path, split: split)
     if ClassFolders.isFolder(source) { return try ClassFolders(at: source) }
     return try FileBytes.beginsAsHDF5(source) ? HDF5Images(at: source) : IDXImages(imagesAt: source)
@@ -54,6 +54,23 @@ package func imageSource(at path: String, split: DatasetSplit?) throws -> String
     }
     guard try holdsFolders(path) else { throw DatasetError.noDataset(path: path) }
     return path
+}
+
+/// The text file at `path`, or in that folder the one named for `split` (`train.tsv`, or `test…`, `validation…`, `dev…`).
+package func textSource(at path: String, split: DatasetSplit?) throws -> String {
+    var status = stat()
+    guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
+    guard ClassFolders.isFolder(path) else { return path }
+    let suffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt"]
+    let files = try ClassFolders.entries(of: path).filter { suffixes.contains(URL(fileURLWithPath: $0).pathExtension) }
+    guard !files.isEmpty else { throw DatasetError.noTexts(path: path) }
+    guard let split else { throw DatasetError.severalParts(path: path, parts: files) }
+    let stems = split.folderNames + (split == .test ? ["dev"] : [])
+    let found = stems.lazy.compactMap { stem in
+        files.first { URL(fileURLWithPath: $0).deletingPathExtension().lastPathComponent == stem }
+    }.first
+    guard let found else { throw DatasetError.noTexts(path: path) }
+    return "\(path)/\(found)"
 }
 
 private func idxFile(_ files: [String], of folder: String, _ split: DatasetSplit?) throws -> String {

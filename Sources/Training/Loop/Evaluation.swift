@@ -9,16 +9,19 @@ import Tensors
 ///
 /// - Parameters:
 ///   - batch: samples per forward pass of one rank.
-///   - threads: that decode images.
+///   - threads: that decode images or tokenise.
 ///   - isAskedToStop: whether to give up; asked on every rank between batches.
-///   - forward: what the loader gives to logits N×classes, where that is not the network in evaluation.
+///   - forward: what the loader gives to logits N×classes (of what predicts tokens N×T×vocabulary), where that is not
+///     the network in evaluation.
 /// - Returns: the sums over all ranks, the same on every rank.
 /// - Throws: what data and network throw, and `TrainingError.notFiniteLoss`, on every rank.
 public func evaluate(
     _ network: Network, on loader: any BatchSource, batch: Int, collectives: Collectives, threads: Int = 1,
-    isAskedToStop: () -> Bool = { false }, forward: ((Tensor) throws -> Tensor)? = nil
+    isAskedToStop: () -> Bool = { false }, forward: ((Batch) throws -> Tensor)? = nil
 ) throws -> Evaluation {
-    var metrics = ClassificationMetrics(classes: network.architecture.classes)
+    let architecture = network.architecture
+    var metrics = ClassificationMetrics(classes: architecture.classes, areTokens: architecture.predictsTokens)
+    let batch = largestBatch(architecture, batch)
     var skipped: [String] = []
     var isStopped = false
     var failure: Error?
@@ -37,9 +40,10 @@ public func evaluate(
                 if isStopped { break }
                 skipped += samples.skipped
                 guard samples.count > 0 else { continue }
-                try requireLabels(samples.labels.indices, classes: metrics.classes)
-                let logits = try forward.map { try $0(samples.images) } ?? network(samples.images, .inference)
-                let loss = crossEntropy(logits, labels: samples.labels)
+                try requireLabels(samples.labels.indices, metrics)
+                let logits = try forward.map { try $0(samples) } ?? network.logits(of: samples.fields, .inference)
+                let loss = crossEntropy(
+                    logits, labels: samples.labels, ignoreIndex: metrics.areTokens ? Batch.ignoredLabel : nil)
                 try logits.withScalars {
                     try metrics.add(logits: $0, labels: samples.labels.indices, lossSum: Double(loss.scalar))
                 }
@@ -88,8 +92,60 @@ extension Collectives {
 }
 
 /// - Throws: `TrainingError.labelOutOfRange` for a label that the network has no output for.
-private func requireLabels(_ labels: [Int32], classes: Int) throws {
-    for label in labels where label < 0 || Int(label) >= classes {
-        throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
+private func requireLabels(_ labels: [Int32], _ metrics: ClassificationMetrics) throws {
+    for label in labels where label < 0 || Int(label) >= metrics.classes {
+        if metrics.areTokens, label == Batch.ignoredLabel { continue }
+        throw TrainingError.labelOutOfRange(label: Int(label), classes: metrics.classes)
     }
+}
+
+/// As many samples as go through the network together: no more than have logits of 256 MiB.
+private func largestBatch(_ architecture: Architecture, _ batch: Int) -> Int {
+    guard let tokens = architecture.tokens, architecture.predictsTokens else { return batch }
+    return max(1, min(batch, (64 << 20) / max(1, tokens.positions * architecture.classes)))
+}
+
+extension Network {
+    /// Logits of a batch: of its `images`, or of its `tokens` with their `segments`.
+    ///
+    /// - Parameter first: the stage to start at, which takes what the batch has as `images`.
+    /// - Throws: what the network throws, `TrainingError.missingField`.
+    package func logits(
+        of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
+    ) throws -> Tensor {
+        try output(of: fields, context, startingAt: first).logits
+    }
+
+    /// Logits of a batch, in training with those of an auxiliary classifier.
+    ///
+    /// - Parameter first: as above.
+    /// - Throws: as above.
+    func output(
+        of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
+    ) throws -> NetworkOutput {
+        try output(input(of: fields), context.reading(fields), startingAt: first)
+    }
+
+    /// What goes in.
+    func input(of fields: [String: Tensor]) throws -> Tensor {
+        guard let input = fields["images"] ?? fields["tokens"] else {
+            throw TrainingError.missingField(
+                objective: architecture.name, stream: "train", field: architecture.tokens == nil ? "images" : "tokens")
+        }
+        return input
+    }
+}
+
+extension ForwardContext {
+    /// The context for a batch with these fields.
+    func reading(_ fields: [String: Tensor]) -> ForwardContext {
+        var context = self
+        context.segments = fields["segments"]
+        return context
+    }
+}
+
+extension Architecture {
+    /// Whether there is an output for every token of the vocabulary at every position, as in a language model.
+    package var predictsTokens: Bool { output == .nextTokens }
 }

@@ -106,7 +106,7 @@ final class PhaseRun {
             }
             let figures = try step(streams)
             let seconds = Double(DispatchTime.now().uptimeNanoseconds - begin) * 1e-9
-            pace.add(samples: figures.figures.samples, seconds: seconds)
+            pace.add(samples: figures.sampleCount, seconds: seconds)
             if loop.seconds.steps == 0 { loop.environment.report(.firstStepEnded) }
             loop.seconds.steps += seconds
             reportStep(figures)
@@ -149,11 +149,13 @@ final class PhaseRun {
         let learning = Set(ready.learning.map(\.path))
         for parameter in loop.network.store.parameters { parameter.isTrainable = learning.contains(parameter.path) }
 
-        let batches = try nextBatches(streams)
-        let pace = phase.streams.first.flatMap { batches[$0.name] }
-        let ownCount = Double(pace?.count ?? 0)
+        var batches = try nextBatches(streams)
+        let ownCount = Double(phase.streams.first.flatMap { batches[$0.name]?.count } ?? 0)
+        let lengths = TextLengths(batches, loop.network.architecture, ranks: loop.collectives.worldSize)
         var denominators = try sumOverRanks(
-            ready.objective.denominators(of: batches.mapValues(\.fields)) + [ownCount])
+            ready.objective.denominators(of: batches.mapValues(\.fields)) + [ownCount] + lengths.marks)
+        batches = lengths.padded(batches, marks: denominators.suffix(lengths.marks.count))
+        denominators.removeLast(lengths.marks.count)
         let count = denominators.removeLast()
         // Where every file of a batch was left out, all ranks' statistics stay and count alike.
         let share = count > 0 ? ownCount / count : 1 / Double(loop.collectives.worldSize)
@@ -169,7 +171,7 @@ final class PhaseRun {
         ready.exchange.beginStep(passes: parts.count)
         for (index, part) in parts.enumerated() {
             context.position = phase.streams.first.flatMap { part[$0.name]?.position } ?? 0
-            let value = try ready.objective.evaluate(part.mapValues(\.fields)) { try trunk($0, context) }
+            let value = try ready.objective.evaluate(part.mapValues(\.fields), through: forward(context))
             local.add(TrainingFigures(value))
             let isLast = index == parts.count - 1
             if isLast { writeStatistics(local, share: share, to: ready) }
@@ -178,11 +180,28 @@ final class PhaseRun {
         }
         try ready.exchange.finishStep()
         loop.seconds.exchange += ready.exchange.waitedSeconds
-        let figures = readStatistics(from: ready)
+        var figures = readStatistics(from: ready)
+        figures.sampleCount = count
         try requireHealth(figures)
         try update(ready)
         advance(by: figures.figures)
         return figures
+    }
+
+    /// The network as this phase computes it.
+    private func forward(_ context: ForwardContext) -> ForwardPass {
+        let (network, trunk) = (loop.network, trunk)
+        return ForwardPass {
+            try trunk($0, context)
+        } crossEntropy: { fields, labels, smoothing in
+            let classes = network.architecture.classes
+            for label in labels.indices where label != Batch.ignoredLabel && !(0..<classes).contains(Int(label)) {
+                throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
+            }
+            return try network.crossEntropy(
+                network.input(of: fields), labels: labels, context.reading(fields), labelSmoothing: smoothing,
+                ignoreIndex: Batch.ignoredLabel)
+        }
     }
 
     private func learningRate(of turn: Turn, step: Int) -> Double {
@@ -290,6 +309,8 @@ final class PhaseRun {
 
     private struct StepFigures {
         var figures: TrainingFigures
+        /// Samples of the global batch.
+        var sampleCount = 0.0
         var asksToStop: Bool
         var hasFailure: Bool
         /// By rank 0's clock, where the recipe counts in minutes.
@@ -380,13 +401,13 @@ final class PhaseRun {
             loop.network, on: trunk.validationSource(loader), batch: loop.settings.validationBatch,
             collectives: loop.collectives, threads: loop.settings.dataThreads,
             isAskedToStop: loop.environment.isAskedToStop
-        ) { [self] in try trunk($0, .inference).logits }
+        ) { [self] in try trunk($0.fields, .inference).logits }
         guard !evaluation.isStopped else { return nil }
         reportSkipped(evaluation.skipped, of: loader)
         let summary = evaluation.metrics.summary
         lastValidation = Date()
         loop.progress.last = summary
-        let isBest = loop.progress.best.map { summary.top1 > $0.top1 } ?? true
+        let isBest = loop.progress.best.map { summary.isBetter(than: $0) } ?? true
         if isBest {
             loop.progress.best = summary
             loop.progress.bestStep = loop.progress.totalSteps
@@ -410,11 +431,15 @@ final class PhaseRun {
         let record = EpochRecord(
             phase: phase.name, epoch: (loop.progress.step + stepsPerEpoch - 1) / stepsPerEpoch,
             totalSteps: loop.progress.totalSteps, trainingLoss: loop.progress.epochFigures.loss,
-            trainingAccuracy: loop.progress.epochFigures.accuracy,
+            trainingAccuracy: epochAccuracy,
             skippedFiles: Int(loop.progress.epochFigures.skipped), validation: validation)
         loop.progress.history.append(record)
         loop.progress.epochFigures = TrainingFigures()
         loop.environment.report(.epochEnded(record))
+    }
+
+    private var epochAccuracy: Double? {
+        loop.network.architecture.predictsTokens ? nil : loop.progress.epochFigures.accuracy
     }
 
     private func save(_ isBest: Bool) throws {
@@ -434,7 +459,7 @@ final class PhaseRun {
                 StepReport(
                     phase: phase.name, epoch: (progress.step - 1) / stepsPerEpoch + 1, epochs: epochCount,
                     step: stepInEpoch, stepsPerEpoch: stepsPerEpoch, totalSteps: progress.totalSteps,
-                    loss: progress.epochFigures.loss, accuracy: progress.epochFigures.accuracy,
+                    loss: progress.epochFigures.loss, accuracy: epochAccuracy,
                     stepLoss: figures.figures.loss,
                     learningRate: learningRate(of: ready.turn, step: progress.step - 1),
                     imagesPerSecond: rate, secondsLeft: rate > 0 ? samplesLeft / rate : 0,

@@ -28,7 +28,7 @@ public struct RunProgress: Codable, Equatable, Sendable {
     public init() {}
 }
 
-/// Sums over the samples trained on.
+/// Sums over the samples trained on; over tokens, where those are predicted.
 public struct TrainingFigures: Codable, Equatable, Sendable {
     public var samples: Double
     /// Sum over samples of the loss.
@@ -43,13 +43,14 @@ public struct TrainingFigures: Codable, Equatable, Sendable {
     }
 
     public var loss: Double { lossSum / max(1, samples) }
+    /// The part of samples whose class was the first choice.
     public var accuracy: Double { correct / max(1, samples) }
 
     /// The figures of one part of a batch. The loss is the weighted sum of the objective's terms.
     init(_ value: ObjectiveValue) {
         let loss = zip(value.terms, value.sums).reduce(0) { $0 + $1.0.weight * Double($1.1.scalar) }
         guard let logits = value.logits, let labels = value.labels?.indices else {
-            self.init(samples: 1, lossSum: loss)
+            self.init(samples: Double(value.count ?? 1), lossSum: loss)
             return
         }
         self.init(samples: Double(labels.count), lossSum: loss, correct: Double(Self.correctCount(logits, labels)))
@@ -81,7 +82,8 @@ public struct EpochRecord: Codable, Equatable, Sendable {
     public var epoch: Int
     public var totalSteps: Int
     public var trainingLoss: Double
-    public var trainingAccuracy: Double
+    /// nil where tokens are predicted.
+    public var trainingAccuracy: Double?
     /// Broken files left out of training, where the recipe says `broken-files: skip`.
     public var skippedFiles: Int
     public var validation: MetricsSummary?

@@ -9,7 +9,7 @@ import Tensors
 ///
 /// One optimizer step, in `PhaseRun.step`:
 ///
-/// 1. take this rank's batch of every stream: images, or what `PhaseTrunk` has kept of their way through the
+/// 1. take this rank's batch of every stream: images, texts, or what `PhaseTrunk` has kept of their way through the
 ///    frozen stages;
 /// 2. add up the denominators over ranks;
 /// 3. forward and backward; each finished gradient goes to the exchange, which sums it over ranks
@@ -144,12 +144,13 @@ public struct StepReport {
     public var step: Int
     public var stepsPerEpoch: Int
     public var totalSteps: Int
-    /// Means over this epoch so far.
+    /// Means over this epoch so far; no accuracy where tokens are predicted.
     public var loss: Double
-    public var accuracy: Double
+    public var accuracy: Double?
     /// The loss of this step's global batch.
     public var stepLoss: Double
     public var learningRate: Double
+    /// Samples, which may be texts.
     public var imagesPerSecond: Double
     public var secondsLeft: Double
     public var seconds: StepSeconds

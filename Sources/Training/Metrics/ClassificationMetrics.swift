@@ -1,6 +1,10 @@
+import Datasets
+import Foundation
+
 /// Top-1 and top-5 accuracy, mean loss and the confusion matrix of a classifier, as sums.
 ///
-/// Sums of several batches or ranks add up with `merge`; counts are exact, whatever the order.
+/// Sums of several batches or ranks add up with `merge`; counts are exact, whatever the order. Where tokens are
+/// predicted, every token is a sample.
 public struct ClassificationMetrics: Codable, Equatable, Sendable {
     public let classes: Int
     public private(set) var samples = 0
@@ -8,13 +12,19 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     public private(set) var top5Count = 0
     /// Sum over samples of the loss, in double.
     public private(set) var lossSum = 0.0
-    /// Samples of true class r taken for class c, at r * classes + c.
+    /// Samples of true class r taken for class c, at r * classes + c; empty for more than `mostConfused` classes.
     public private(set) var confusion: [Int]
+    /// Whether samples are tokens.
+    public let areTokens: Bool
+
+    /// A larger vocabulary has no confusion matrix.
+    public static let mostConfused = 4_096
 
     /// No samples yet.
-    public init(classes: Int) {
+    public init(classes: Int, areTokens: Bool = false) {
         self.classes = classes
-        confusion = [Int](repeating: 0, count: classes * classes)
+        self.areTokens = areTokens
+        confusion = [Int](repeating: 0, count: classes > Self.mostConfused ? 0 : classes * classes)
     }
 
     /// Counts a batch.
@@ -24,17 +34,18 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     ///
     /// - Parameters:
     ///   - logits: batch × classes, row-major.
-    ///   - labels: one per row, each in 0..<classes.
+    ///   - labels: one per row, each in 0..<classes; of tokens also `Batch.ignoredLabel`, which counts nothing.
     ///   - lossSum: sum of the losses of these samples.
     /// - Throws: `TrainingError.labelOutOfRange`; nothing has been counted then.
     public mutating func add(logits: UnsafeBufferPointer<Float>, labels: [Int32], lossSum: Double) throws {
         precondition(
             logits.count == labels.count * classes,
             "metrics: \(logits.count) logits for \(labels.count) samples of \(classes) classes")
-        for label in labels where label < 0 || Int(label) >= classes {
+        func counts(_ label: Int32) -> Bool { !areTokens || label != Batch.ignoredLabel }
+        for label in labels where counts(label) && (label < 0 || Int(label) >= classes) {
             throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
         }
-        for (row, label) in labels.enumerated() {
+        for (row, label) in labels.enumerated() where counts(label) {
             add(UnsafeBufferPointer(rebasing: logits[row * classes..<(row + 1) * classes]), label: Int(label))
         }
         self.lossSum += lossSum
@@ -47,7 +58,7 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         samples += 1
         if ahead < 1 { top1Count += 1 }
         if ahead < 5 { top5Count += 1 }
-        confusion[label * classes + best] += 1
+        if !confusion.isEmpty { confusion[label * classes + best] += 1 }
     }
 
     /// How many classes are ahead of `label` in one row of logits; no place at all where its logit is not a number.
@@ -74,9 +85,10 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     /// What reports and `summary.json` show.
     public var summary: MetricsSummary {
         let count = Double(max(1, samples))
+        let loss = lossSum / count
         return MetricsSummary(
-            top1: Double(top1Count) / count, top5: Double(top5Count) / count, loss: lossSum / count,
-            samples: samples)
+            top1: Double(top1Count) / count, top5: Double(top5Count) / count, loss: loss, samples: samples,
+            perplexity: areTokens ? exp(loss) : nil)
     }
 }
 
@@ -89,11 +101,19 @@ public struct MetricsSummary: Codable, Equatable, Sendable {
     /// Mean over samples.
     public var loss: Double
     public var samples: Int
+    /// e to the loss, where samples are tokens.
+    public var perplexity: Double?
 
-    public init(top1: Double, top5: Double, loss: Double, samples: Int) {
+    public init(top1: Double, top5: Double, loss: Double, samples: Int, perplexity: Double? = nil) {
         self.top1 = top1
         self.top5 = top5
         self.loss = loss
         self.samples = samples
+        self.perplexity = perplexity
+    }
+
+    /// Whether a network that does so is the better one: by accuracy, where tokens are predicted by the loss.
+    public func isBetter(than other: MetricsSummary) -> Bool {
+        perplexity == nil ? top1 > other.top1 : loss < other.loss
     }
 }

@@ -1,3 +1,4 @@
+import Datasets
 import Layers
 import Models
 import Tensors
@@ -25,12 +26,39 @@ public protocol Objective {
 
     /// Computes the terms of this part of the batch; a rank's part may be empty.
     ///
-    /// - Parameter forward: the network in training mode, images N×C×H×W to logits N×classes and those of an auxiliary
-    ///   classifier.
+    /// - Parameter forward: the network in training mode.
     /// - Throws: what the network throws, `TrainingError.missingField`, `TrainingError.labelOutOfRange`.
-    func evaluate(
-        _ streams: [String: [String: Tensor]], through forward: (Tensor) throws -> NetworkOutput
-    ) throws -> ObjectiveValue
+    func evaluate(_ streams: [String: [String: Tensor]], through forward: ForwardPass) throws -> ObjectiveValue
+}
+
+/// The network in training mode, as objectives call it: with the fields of a batch, of which `images` or `tokens` go in.
+public struct ForwardPass {
+    /// Logits N×classes, of what predicts tokens N×T×vocabulary, and those of an auxiliary classifier.
+    public let output: (_ fields: [String: Tensor]) throws -> NetworkOutput
+    /// The cross-entropy between logits and labels, summed over labels other than `Batch.ignoredLabel`; all logits of a
+    /// large vocabulary are never in memory at one time.
+    public let crossEntropy: (_ fields: [String: Tensor], _ labels: Tensor, _ smoothing: Float) throws -> Tensor
+
+    public init(
+        output: @escaping (_ fields: [String: Tensor]) throws -> NetworkOutput,
+        crossEntropy: @escaping (_ fields: [String: Tensor], _ labels: Tensor, _ smoothing: Float) throws -> Tensor
+    ) {
+        (self.output, self.crossEntropy) = (output, crossEntropy)
+    }
+
+    /// A pass from what goes in to logits.
+    public init(_ logits: @escaping (Tensor) throws -> Tensor) {
+        func run(_ fields: [String: Tensor]) throws -> NetworkOutput {
+            guard let input = fields["images"] ?? fields["tokens"] else {
+                throw TrainingError.missingField(objective: "forward", stream: "train", field: "images")
+            }
+            return NetworkOutput(logits: try logits(input))
+        }
+        self.init(output: run) { fields, labels, smoothing in
+            try run(fields).crossEntropy(
+                labels: labels, labelSmoothing: smoothing, ignoreIndex: Batch.ignoredLabel)
+        }
+    }
 }
 
 /// One summand of an objective.
@@ -63,12 +91,17 @@ public struct ObjectiveValue {
     public let logits: Tensor?
     /// The labels of `logits`.
     public let labels: Tensor?
+    /// How many samples or tokens the sums are over, where there are no logits to count.
+    public let count: Int?
 
-    public init(terms: [ObjectiveTerm], sums: [Tensor], logits: Tensor? = nil, labels: Tensor? = nil) {
+    public init(
+        terms: [ObjectiveTerm], sums: [Tensor], logits: Tensor? = nil, labels: Tensor? = nil, count: Int? = nil
+    ) {
         self.terms = terms
         self.sums = sums
         self.logits = logits
         self.labels = labels
+        self.count = count
     }
 
     /// This part's share of the loss: what backward starts from. Shares of parts and ranks add up to the loss.

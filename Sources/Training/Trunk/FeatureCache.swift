@@ -96,13 +96,16 @@ struct FeatureCache: Sendable {
         }
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        add(String(decoding: try encoder.encode(loader.transform), as: UTF8.self))
-        add("\(loader.brokenFiles.rawValue) \(loader.transform.isRandom ? loader.seed : 0)")
+        guard case .images(let transform) = loader.input else {
+            throw DatasetError.notAnImage(path: loader.dataset.source)
+        }
+        add(String(decoding: try encoder.encode(transform), as: UTF8.self))
+        add("\(loader.brokenFiles.rawValue) \(transform.isRandom ? loader.seed : 0)")
         add(try loader.dataset.fingerprint())
         let count = loader.dataset.count
         for index in Set((0..<8).map { $0 * (count - 1) / 7 }).sorted() {
             do {
-                try loader.sample(at: index, epoch: 0).values.withUnsafeBytes { hash.update(bufferPointer: $0) }
+                try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes { hash.update(bufferPointer: $0) }
             } catch let error as DatasetError where loader.brokenFiles == .skip && error.isBrokenSample {
                 add(error.description)
             }
@@ -134,14 +137,14 @@ extension FeatureCache {
 
 /// Batches of a data set whose samples have gone through the frozen trunk: `images` are its outputs.
 struct FeatureSource: BatchSource {
-    let dataset: any ImageDataset
+    let dataset: any Dataset
     let cache: FeatureCache
     /// How many variants there are in the epochs of the run.
     let variantCount: Int
     let files: [FeatureCache.Part: FeatureFile]
 
     /// - Throws: `ArchiveError` where a file cannot be opened.
-    init(_ dataset: any ImageDataset, _ cache: FeatureCache, variantCount: Int) throws {
+    init(_ dataset: any Dataset, _ cache: FeatureCache, variantCount: Int) throws {
         (self.dataset, self.cache, self.variantCount) = (dataset, cache, variantCount)
         Self.allowOpenFiles(cache.parts.count)
         files = try Dictionary(uniqueKeysWithValues: cache.parts.map { ($0, try cache.open($0)) })

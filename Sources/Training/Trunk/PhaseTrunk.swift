@@ -98,7 +98,7 @@ final class PhaseTrunk {
         do {
             for (name, cache) in zip(names, caches) {
                 guard let loader = loop.data[name] else { continue }
-                let variants = loader.transform.isRandom ? plan.variants : 1
+                let variants = loader.isRandom ? plan.variants : 1
                 cached[name] = try FeatureSource(loader.dataset, cache, variantCount: variants)
             }
             if let loader = loop.validation, let cache = caches.last {
@@ -152,9 +152,11 @@ final class PhaseTrunk {
     /// Where batches for validation come from.
     func validationSource(_ loader: BatchLoader) -> any BatchSource { cachedValidation ?? loader }
 
-    /// What the sources give, as logits N×classes; in training with those of an auxiliary classifier where the stages
-    /// before it are not of the trunk.
-    func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> NetworkOutput {
+    /// What the sources give, as logits N×classes, of what predicts tokens N×T×vocabulary; in training with those of an
+    /// auxiliary classifier where the stages before it are not of the trunk.
+    func callAsFunction(_ fields: [String: Tensor], _ context: ForwardContext) throws -> NetworkOutput {
+        guard plan.path != .whole else { return try loop.network.output(of: fields, context) }
+        let input = try loop.network.input(of: fields)
         if plan.path == .cached { samplesRead += input.shape[0] }
         guard let compiled else { return try loop.network.output(input, context, startingAt: plan.stages) }
         let features =

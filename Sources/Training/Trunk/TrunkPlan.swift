@@ -46,7 +46,9 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     ) throws {
         (path, variants, variantsRead, cacheBytes, lastStage, outputShape) = (.whole, 1, [0], 0, "", [])
         precision = .float32
-        stages = settings.compiles ? try phase.frozenStages(of: network) : 0
+        // Of networks over text nothing is compiled: their stages have dropout, or no convolutions to fold.
+        let isWhole = !settings.compiles || network.architecture.tokens != nil
+        stages = isWhole ? 0 : try phase.frozenStages(of: network)
         guard stages > 0 else { return }
         path = .compiled
         lastStage = network.stages[stages - 1].name
@@ -55,12 +57,12 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         if precision == .int8, !settings.ranksShareFiles { throw TrunkError.cannotCalibrate(phase: phase.name) }
         let loaders = Set(phase.streams.map(\.dataset)).sorted().compactMap { data[$0] }
         outputShape = try Self.outputShape(of: network, stages, for: loaders + [validation].compactMap { $0 })
-        let isRandom = loaders.contains { $0.transform.isRandom }
+        let isRandom = loaders.contains { $0.isRandom }
         if isRandom { variants = settings.variants ?? 1 }
         let epochs = loaders.first.map { phase.epochs(samples: $0.dataset.count) } ?? 0
         variantsRead = Set((firstEpoch..<firstEpoch + min(epochs, variants)).map { $0 % variants }).sorted()
         let samples = (loaders + [validation].compactMap { $0 }).reduce(0) { sum, loader in
-            sum + loader.dataset.count * (loader.transform.isRandom ? variantsRead.count : 1)
+            sum + loader.dataset.count * (loader.isRandom ? variantsRead.count : 1)
         }
         cacheBytes = 4 * outputShape.reduce(1, *) * samples
 
@@ -89,7 +91,7 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     func cache(of loader: BatchLoader, key: String, in folder: String) -> FeatureCache {
         FeatureCache(
             in: folder, key: key, count: loader.dataset.count, shape: outputShape,
-            variants: loader.transform.isRandom ? variantsRead : [0])
+            variants: loader.isRandom ? variantsRead : [0])
     }
 
     private mutating func decide(
@@ -122,8 +124,8 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     private static func outputShape(of network: Network, _ stages: Int, for loaders: [BatchLoader]) throws -> [Int] {
         var found: [Int]?
         for loader in loaders {
-            guard let size = loader.transform.outputSize else { return [] }
-            let images = [1, loader.transform.channels, size.height, size.width]
+            guard case .images(let transform) = loader.input, let size = transform.outputSize else { return [] }
+            let images = [1, transform.channels, size.height, size.width]
             let shape = Array(try network.outputShape(for: images, ofStage: stages - 1).dropFirst())
             guard found == nil || found == shape else { return [] }
             found = shape

@@ -10,51 +10,67 @@ public enum SampleImage: Equatable, Sendable {
     case values(FloatImage)
 }
 
-/// A sample's image as it is stored: what a coordinator sends to a worker without a file system.
-public enum StoredImage: Equatable, Sendable {
+/// A text that is to become tokens, and the one that goes with it in tasks over pairs.
+public struct SampleText: Equatable, Sendable {
+    public var text: String
+    public var pair: String?
+
+    public init(_ text: String, pair: String? = nil) {
+        self.text = text
+        self.pair = pair
+    }
+}
+
+/// A sample as it is stored: what a coordinator sends to a worker without a file system.
+public enum StoredSample: Equatable, Sendable {
     /// The bytes of a JPEG or PNG file.
     case encoded([UInt8])
     case image(SampleImage)
+    case text(SampleText)
+    /// A stretch of running text in which each token is to be predicted from those before it.
+    case tokens([Int32])
 }
 
-/// Labelled images, reachable by number in any order and from any thread.
-public protocol ImageDataset: AnyObject, Sendable {
+/// Samples, reachable by number in any order and from any thread: images or texts with a label each, or stretches of
+/// running text, which have none.
+public protocol Dataset: AnyObject, Sendable {
     /// Where the samples come from, for messages and records.
     var source: String { get }
-    /// The name of each label, in label order.
+    /// The name of each label, in label order; empty where samples have none.
     var classNames: [String] { get }
-    /// The label of each sample, 0..<classNames.count.
+    /// The label of each sample, 0..<classNames.count; zeros where samples have none.
     var labels: [Int32] { get }
     /// What errors call sample `index`: its file, or its place in a file.
     func name(at index: Int) -> String
     /// Sample `index` as stored, not yet decoded.
     /// - Throws: `DatasetError` naming the file.
-    func storedImage(at index: Int) throws -> StoredImage
+    func storedSample(at index: Int) throws -> StoredSample
     /// Names, sizes and labels of all samples in one SHA-256 digest, in hexadecimal: cheap, for noticing
-    /// between runs that the data changed. It does not read the images.
+    /// between runs that the data changed. It does not read images.
     func fingerprint() throws -> String
 }
 
-extension ImageDataset {
+extension Dataset {
     /// How many samples there are.
     public var count: Int { labels.count }
 
     /// The label of sample `index`.
     public func label(at index: Int) -> Int32 { labels[index] }
 
-    /// Sample `index`, decoded.
-    /// - Throws: `DatasetError` naming the file.
+    /// The image of sample `index`, decoded.
+    /// - Throws: `DatasetError` naming the file, also where the sample is a text.
     public func image(at index: Int) throws -> SampleImage {
-        switch try storedImage(at: index) {
+        switch try storedSample(at: index) {
         case .encoded(let bytes): return .pixels(try ImageDecoder.decode(bytes, name: name(at: index)))
         case .image(let image): return image
+        case .text, .tokens: throw DatasetError.notAnImage(path: name(at: index))
         }
     }
 
     /// How many samples each class has, in label order.
     public var classCounts: [Int] {
         var counts = [Int](repeating: 0, count: classNames.count)
-        for label in labels { counts[Int(label)] += 1 }
+        for label in labels where counts.indices.contains(Int(label)) { counts[Int(label)] += 1 }
         return counts
     }
 }

@@ -1,6 +1,6 @@
 import Collectives
 
-extension ImageDataset {
+extension Dataset {
     /// The same samples under the labels of a network: classes are matched by name. Where the network's outputs have
     /// no names, or the data's classes are only numbered and none of the network's names is a number, they are matched
     /// by position.
@@ -11,8 +11,9 @@ extension ImageDataset {
     /// - Throws: `DatasetError` where the data has a class that the network has no output for.
     public func relabelled(
         for classNames: [String]?, outputs: Int, weights: String
-    ) throws -> any ImageDataset {
+    ) throws -> any Dataset {
         let own = self.classNames
+        if own.isEmpty { return self }
         guard let classNames, !(Self.areNumbers(own) && !classNames.contains { Int($0) != nil }) else {
             guard own.count <= outputs else {
                 throw DatasetError.tooManyClasses(
@@ -29,7 +30,7 @@ extension ImageDataset {
             }
             return Int32(label)
         }
-        return RelabelledImages(self, classNames: classNames, newLabels: labels)
+        return RelabelledSamples(self, classNames: classNames, newLabels: labels)
     }
 
     /// The names `0`, `1`, … of files that have labels only.
@@ -38,13 +39,13 @@ extension ImageDataset {
     }
 }
 
-private final class RelabelledImages: ImageDataset, @unchecked Sendable {
+private final class RelabelledSamples: Dataset, @unchecked Sendable {
     let classNames: [String]
     let labels: [Int32]
-    private let base: any ImageDataset
+    private let base: any Dataset
 
     /// `newLabels` are by old label.
-    init(_ base: any ImageDataset, classNames: [String], newLabels: [Int32]) {
+    init(_ base: any Dataset, classNames: [String], newLabels: [Int32]) {
         self.base = base
         self.classNames = classNames
         labels = base.labels.map { newLabels[Int($0)] }
@@ -52,6 +53,6 @@ private final class RelabelledImages: ImageDataset, @unchecked Sendable {
 
     var source: String { base.source }
     func name(at index: Int) -> String { base.name(at: index) }
-    func storedImage(at index: Int) throws -> StoredImage { try base.storedImage(at: index) }
+    func storedSample(at index: Int) throws -> StoredSample { try base.storedSample(at: index) }
     func fingerprint() throws -> String { try base.fingerprint() }
 }

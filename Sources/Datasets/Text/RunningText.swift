@@ -1,0 +1,79 @@
+import Foundation
+
+/// Running text cut into blocks of tokens, in each of which every token is to be predicted from those before it; held in
+/// memory as tokens.
+///
+/// With L the length of a block, sample i is about the tokens from i · L on. In order, it is the L + 1 tokens from there
+/// (L to read, and each one's successor), the last sample what is left: every token but the first is predicted exactly
+/// once. At random places, it is a stretch of 2 · L tokens, out of which the loader takes L + 1 at a place keyed by seed,
+/// epoch and sample: over the epochs blocks begin everywhere, and every part of the text counts alike.
+public final class RunningText: Dataset, @unchecked Sendable {
+    /// Where blocks begin.
+    public enum Offsets: String, Codable, Sendable, CaseIterable { case random, sequential }
+
+    public let source: String
+    public let classNames: [String] = []
+    public let labels: [Int32]
+    public let length: Int
+    public let offsets: Offsets
+    public let tokens: [Int32]
+
+    /// Reads a UTF-8 text file and turns it into tokens, without special ones.
+    ///
+    /// - Parameters:
+    ///   - part: of the file's characters (Unicode scalars), from 0 to 1: 0..<0.9 leaves out the last tenth.
+    ///   - length: the tokens of a block.
+    /// - Throws: `DatasetError` naming file and line of what is not UTF-8, or a text of fewer than two tokens.
+    public convenience init(
+        at path: String, part: Range<Double> = 0..<1, tokenizer: Tokenizer, length: Int, offsets: Offsets
+    ) throws {
+        let text = try TextFile.read(path)
+        let scalars = text.unicodeScalars
+        func place(_ fraction: Double) -> String.Index {
+            scalars.index(scalars.startIndex, offsetBy: Int(Double(scalars.count) * fraction))
+        }
+        let chosen =
+            part == 0..<1 ? text : String(scalars[place(part.lowerBound)..<place(part.upperBound)])
+        let tokens = try tokenizer.encode(chosen, addingSpecialTokens: false).tokens
+        try self.init(tokens, source: path, length: length, offsets: offsets)
+    }
+
+    /// - Throws: `DatasetError.noTokens` for fewer than two.
+    public init(_ tokens: [Int32], source: String, length: Int, offsets: Offsets) throws {
+        guard tokens.count > 1 else { throw DatasetError.noTokens(path: source) }
+        self.source = source
+        self.length = max(1, length)
+        self.offsets = offsets
+        self.tokens = tokens
+        labels = [Int32](repeating: 0, count: (tokens.count - 1 + self.length - 1) / self.length)
+    }
+
+    /// Where sample `index` is in `tokens`.
+    private func stretch(_ index: Int) -> Range<Int> {
+        switch offsets {
+        case .sequential:
+            let start = index * length
+            return start..<min(start + length + 1, tokens.count)
+        case .random:
+            // The last one is moved to where a whole block fits.
+            let start = max(0, min(index * length, tokens.count - 1 - length))
+            return start..<min(start + 2 * length, tokens.count)
+        }
+    }
+
+    public func name(at index: Int) -> String {
+        let stretch = stretch(index)
+        return "\(source), tokens \(stretch.lowerBound + 1) to \(stretch.upperBound)"
+    }
+
+    public func storedSample(at index: Int) throws -> StoredSample { .tokens(Array(tokens[stretch(index)])) }
+
+    public func fingerprint() throws -> String {
+        var fingerprint = Fingerprint()
+        fingerprint.add(URL(fileURLWithPath: source).lastPathComponent)
+        fingerprint.add(offsets.rawValue)
+        fingerprint.add(length)
+        fingerprint.add(tokens)
+        return fingerprint.hexadecimal()
+    }
+}

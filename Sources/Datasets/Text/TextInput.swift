@@ -1,0 +1,87 @@
+import Tensors
+
+/// How texts become what a network over text takes: tokens N×T, filled up to the longest of a batch.
+public struct TextInput: Sendable {
+    public let tokenizer: Tokenizer
+    /// The most tokens of a sample, special ones included; longer texts are cut.
+    public let length: Int
+    /// The token that fills up; what the network takes for padding, where it knows any.
+    public let padding: Int32
+    /// Whether each token is predicted from those before it, as in a language model; else samples have a label each.
+    public let predictsTokens: Bool
+
+    public init(tokenizer: Tokenizer, length: Int, padding: Int32 = 0, predictsTokens: Bool = false) {
+        self.tokenizer = tokenizer
+        self.length = length
+        self.padding = padding
+        self.predictsTokens = predictsTokens
+    }
+
+    /// The tokens of one text, for prediction.
+    /// - Throws: `DatasetError.noTokens` where there are none, and what the tokenizer throws.
+    public func sequence(_ text: SampleText, name: String) throws -> TokenSequence {
+        let encoding = try tokenizer.encode(text.text, pair: text.pair, maximumLength: length)
+        guard !encoding.tokens.isEmpty else { throw DatasetError.noTokens(path: name) }
+        return TokenSequence(tokens: encoding.tokens, segments: encoding.segments)
+    }
+
+    /// How many tokens a text has, cut or not.
+    public func fullLength(_ text: SampleText) throws -> Int {
+        try tokenizer.encode(text.text, pair: text.pair).tokens.count
+    }
+
+    /// The tokens of one sample with what is to be predicted.
+    ///
+    /// Of a stretch of running text longer than needed, a window of `length` tokens that begins at random.
+    func sequence(
+        _ stored: StoredSample, label: Int32, name: String, using generator: inout PhiloxGenerator
+    ) throws -> TokenSequence {
+        switch stored {
+        case .text(let text):
+            var sequence = try sequence(text, name: name)
+            sequence.labels = [label]
+            return sequence
+        case .tokens(let stretch):
+            guard stretch.count > 1 else { throw DatasetError.noTokens(path: name) }
+            let last = max(0, stretch.count - 1 - length)
+            let start = last > 0 ? Int.random(in: 0...last, using: &generator) : 0
+            let window = stretch[start..<min(start + length + 1, stretch.count)]
+            return TokenSequence(
+                tokens: Array(window.dropLast()), segments: [Int32](repeating: 0, count: window.count - 1),
+                labels: Array(window.dropFirst()))
+        case .encoded, .image:
+            throw DatasetError.notAText(path: name)
+        }
+    }
+
+    /// The fields of a batch: `tokens`, `labels`, and `segments` where there is a second one.
+    public func stack(_ sequences: [TokenSequence]) -> [String: Tensor] {
+        let length = max(1, sequences.map(\.tokens.count).max() ?? 1)
+        var fields = ["tokens": Tensor(rows: sequences.map(\.tokens), length: length, filledWith: padding)]
+        if sequences.contains(where: { $0.segments.contains { $0 != 0 } }) {
+            fields["segments"] = Tensor(rows: sequences.map(\.segments), length: length, filledWith: 0)
+        }
+        if predictsTokens {
+            fields["labels"] = Tensor(
+                rows: sequences.map(\.labels), length: length, filledWith: Batch.ignoredLabel)
+        } else {
+            fields["labels"] = Tensor(indices: sequences.flatMap(\.labels), shape: [sequences.count])
+        }
+        return fields
+    }
+}
+
+/// One sample as tokens.
+public struct TokenSequence: Equatable, Sendable {
+    public var tokens: [Int32]
+    /// The segment of each token: 0, or 1 for those of a pair's second text.
+    public var segments: [Int32]
+    /// The class, or the token that follows each token; empty where nothing is known.
+    public var labels: [Int32] = []
+
+    public init(tokens: [Int32], segments: [Int32], labels: [Int32] = []) {
+        self.tokens = tokens
+        self.segments = segments
+        self.labels = labels
+    }
+}
