@@ -8,8 +8,11 @@ import XCTest
 class TrainingRunTestCase: XCTestCase {
     private(set) var folder = ""
 
+    /// Whether tests make their own data.
+    var makesData: Bool { false }
+
     override func setUpWithError() throws {
-        guard FileManager.default.fileExists(atPath: Self.data + "/cifar10/train") else {
+        guard makesData || FileManager.default.fileExists(atPath: Self.data + "/cifar10/train") else {
             throw XCTSkip("no data at \(Self.data); set GRAFT_DATA")
         }
         folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path

@@ -73,7 +73,7 @@ final class RecipeDataTests: XCTestCase {
         }
         XCTAssertThrowsError(try validation(path, "path: \"\(path)/train/.\", first-per-class: 1"))
         XCTAssertThrowsError(try validation(path, "split: train, first-per-class: 1")) {
-            XCTAssertTrue("\($0)".hasPrefix("r.yaml:3: 'data.validation' is given, but these are the images"), "\($0)")
+            XCTAssertTrue("\($0)".hasPrefix("r.yaml:3: 'data.validation' is given, but these are the samples"), "\($0)")
         }
     }
 

@@ -129,7 +129,7 @@ final class RecipeErrorTests: XCTestCase {
             ),
             (
                 6, "  validation: images",
-                "a.yaml:6: 'data.validation' is images, but these are the images that data.train takes; "
+                "a.yaml:6: 'data.validation' is images, but these are the samples that data.train takes; "
                     + "give another path or split, or a selection for both, such as first-per-class and skip-per-class"
             ),
             (

@@ -1,3 +1,5 @@
+import Datasets
+import Foundation
 import Training
 import XCTest
 
@@ -46,6 +48,25 @@ final class MetricsTests: XCTestCase {
                 "label 2 does not fit a network with 2 classes; give the model a new head (model.head: new) "
                     + "or select the classes it knows")
         }
+    }
+
+    /// Tokens without a label count nothing; better is a lower loss; a vocabulary has no confusion matrix.
+    func testTokens() throws {
+        var metrics = ClassificationMetrics(classes: 3, areTokens: true)
+        let rows: [Float] = [9, 1, 2, 1, 9, 2, 1, 2, 9]
+        try rows.withUnsafeBufferPointer {
+            try metrics.add(logits: $0, labels: [0, Batch.ignoredLabel, 1], lossSum: 2)
+        }
+        let summary = metrics.summary
+        XCTAssertEqual(summary.samples, 2)
+        XCTAssertEqual(summary.top1, 0.5)
+        XCTAssertEqual(summary.perplexity ?? 0, exp(1), accuracy: 1e-12)
+        let other = MetricsSummary(top1: 0.9, top5: 1, loss: 1.1, samples: 2, perplexity: exp(1.1))
+        XCTAssertTrue(summary.isBetter(than: other))
+        XCTAssertFalse(other.isBetter(than: summary))
+        XCTAssertEqual(ClassificationMetrics(classes: 50_257, areTokens: true).confusion, [])
+        XCTAssertThrowsError(
+            try rows.withUnsafeBufferPointer { try metrics.add(logits: $0, labels: [0, 3, 1], lossSum: 0) })
     }
 
     func testSummaryKeys() throws {

@@ -1,3 +1,4 @@
+import Datasets
 import Models
 import Tensors
 import Training
@@ -22,7 +23,8 @@ final class ObjectiveTests: XCTestCase {
     /// The gradient of the weight over some rows, their loss divided by `denominators`.
     private func weightGradient(_ rows: Range<Int>, denominators: [Double]) throws -> [Float] {
         let variable = Tensor.variable(weight)
-        let value = try CrossEntropyObjective(labelSmoothing: 0.1).evaluate(batch(rows)) { matmul($0, variable) }
+        let value = try CrossEntropyObjective(labelSmoothing: 0.1)
+            .evaluate(batch(rows), through: ForwardPass { matmul($0, variable) })
         return try gradient(of: value.loss(denominators: denominators), wrt: [variable])[0].scalars
     }
 
@@ -45,7 +47,8 @@ final class ObjectiveTests: XCTestCase {
 
     func testLabelsAndFieldsAreChecked() {
         let narrow = Tensor([Float](repeating: 1, count: 8), shape: [4, 2])
-        XCTAssertThrowsError(try CrossEntropyObjective().evaluate(batch(0..<3)) { matmul($0, narrow) }) {
+        let pass = ForwardPass { matmul($0, narrow) }
+        XCTAssertThrowsError(try CrossEntropyObjective().evaluate(batch(0..<3), through: pass)) {
             XCTAssertEqual($0 as? TrainingError, .labelOutOfRange(label: 2, classes: 2))
         }
         XCTAssertThrowsError(try CrossEntropyObjective(stream: "target").denominators(of: batch(0..<3))) {
@@ -53,6 +56,41 @@ final class ObjectiveTests: XCTestCase {
                 String(describing: $0),
                 "objective cross-entropy: the batches of stream 'target' have no field 'labels'")
         }
+    }
+
+    /// Token labels: the mean is over those that count, however they fall to parts; a part without texts gives nothing.
+    func testTokensAreCountedOverParts() throws {
+        let (ignored, objective) = (Batch.ignoredLabel, CrossEntropyObjective())
+        let labels: [[Int32]] = [[1, 2, 0], [2, ignored, ignored], [ignored, ignored, ignored]]
+        func batch(_ rows: Range<Int>) -> [String: [String: Tensor]] {
+            let tokens = rows.flatMap { row in (0..<3).map { Int32((row + $0) % 4) } }
+            return [
+                "train": [
+                    "tokens": Tensor(indices: tokens, shape: [rows.count, 3]),
+                    "labels": Tensor(indices: rows.flatMap { labels[$0] }, shape: [rows.count, 3]),
+                ]
+            ]
+        }
+        func run(_ rows: Range<Int>, _ denominator: Double) throws -> (loss: Float, gradient: [Float]) {
+            let table = Tensor.variable(weight)
+            let pass = ForwardPass { table.gathered(rows: $0) }
+            let value = try objective.evaluate(batch(rows), through: pass)
+            let loss = value.loss(denominators: [denominator])
+            guard !rows.isEmpty else {
+                XCTAssertEqual(value.count, 0)
+                return (loss.scalar, [Float](repeating: 0, count: weight.count))
+            }
+            return (loss.scalar, try gradient(of: loss, wrt: [table])[0].scalars)
+        }
+        let parts = [0..<1, 1..<3, 3..<3]
+        let denominators = try parts.map { try objective.denominators(of: batch($0))[0] }
+        XCTAssertEqual(denominators, [3, 1, 0])
+        let (whole, split) = (try run(0..<3, 4), try parts.map { try run($0, 4) })
+        XCTAssertEqual(split.reduce(0) { $0 + $1.loss }, whole.loss, accuracy: 1e-6)
+        for index in whole.gradient.indices {
+            XCTAssertEqual(split.reduce(0) { $0 + $1.gradient[index] }, whole.gradient[index], accuracy: 1e-6)
+        }
+        XCTAssertGreaterThan(whole.loss, 0.5)
     }
 
     func testTrainableSetsReachNetworks() throws {

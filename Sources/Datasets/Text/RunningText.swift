@@ -3,10 +3,11 @@ import Foundation
 /// Running text cut into blocks of tokens, in each of which every token is to be predicted from those before it; held in
 /// memory as tokens.
 ///
-/// With L the length of a block, sample i is about the tokens from i · L on. In order, it is the L + 1 tokens from there
-/// (L to read, and each one's successor), the last sample what is left: every token but the first is predicted exactly
-/// once. At random places, it is a stretch of 2 · L tokens, out of which the loader takes L + 1 at a place keyed by seed,
-/// epoch and sample: over the epochs blocks begin everywhere, and every part of the text counts alike.
+/// With L the length of a block, there are as many samples as blocks have room one behind the other. In order, sample i is
+/// the L + 1 tokens from i · L on (L to read, and each one's successor), the last sample what is left: every token but the
+/// first is predicted exactly once. At random places, the places where a block can begin are divided evenly among the
+/// samples, and the loader takes one of a sample's by seed, epoch and sample: blocks begin everywhere alike, as they
+/// would by chance, and each epoch sees all parts of the text.
 public final class RunningText: Dataset, @unchecked Sendable {
     /// Where blocks begin.
     public enum Offsets: String, Codable, Sendable, CaseIterable { case random, sequential }
@@ -55,9 +56,10 @@ public final class RunningText: Dataset, @unchecked Sendable {
             let start = index * length
             return start..<min(start + length + 1, tokens.count)
         case .random:
-            // The last one is moved to where a whole block fits.
-            let start = max(0, min(index * length, tokens.count - 1 - length))
-            return start..<min(start + 2 * length, tokens.count)
+            let starts = max(1, tokens.count - length)
+            let first = index * starts / labels.count
+            let last = max(first, (index + 1) * starts / labels.count - 1)
+            return first..<min(last + length + 1, tokens.count)
         }
     }
 

@@ -1,0 +1,204 @@
+import Archives
+import Foundation
+import XCTest
+
+/// Whole runs over text: a tiny BERT that tells good from bad, and a tiny GPT-2 over bytes.
+final class TextRunTests: TrainingRunTestCase {
+    override var makesData: Bool { true }
+
+    override func setUpWithError() throws {
+        try super.setUpWithError()
+        let words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"] + Self.words + ["good", "bad"]
+        try save(words.joined(separator: "\n") + "\n", "vocab.txt")
+        try save(Self.sentences(0..<20), "train.tsv")
+        try save(Self.sentences(20..<31), "test.tsv")
+        let lines = (0..<60).map { "line \($0): the \(Self.words[$0 % 7]) is \($0 % 3 == 0 ? "good" : "bad").\n" }
+        try save(lines.joined(), "text.txt")
+    }
+
+    private static let words = ["film", "plot", "cast", "music", "end", "was", "very", "rather", "the", "a", "and"]
+
+    /// Sentences of two to nine words, of which one tells the label.
+    private static func sentences(_ numbers: Range<Int>) -> String {
+        numbers.map { number in
+            var sentence = (0..<1 + number * 5 % 8).map { words[(number * 7 + $0 * $0 * 3) % words.count] }
+            let isGood = number * 13 % 5 < 2
+            sentence.insert(isGood ? "good" : "bad", at: number % (sentence.count + 1))
+            return "\(sentence.joined(separator: " "))\t\(isGood ? "pos" : "neg")\n"
+        }.joined()
+    }
+
+    private func save(_ text: String, _ name: String) throws {
+        try Data(text.utf8).write(to: URL(fileURLWithPath: "\(folder)/\(name)"))
+    }
+
+    /// Dropout is on: what it draws must not depend on ranks.
+    private func classifier(_ train: String = "") -> String {
+        """
+        model:
+          architecture: bert
+          variant: sequence-classification
+          sizes: {layers: 2, width: 16, heads: 2, vocabulary: 18, positions: 16}
+          dropout: 0.1
+        data:
+          train: \(folder)/train.tsv
+          validation: \(folder)/test.tsv
+          text: {tokenizer: \(folder)/vocab.txt, length: 12}
+        train:
+          epochs: 3
+          batch: 6
+          optimizer: {name: sgd, learning-rate: 0.05, momentum: 0.9}
+        \(train)
+        run:
+          log-every: 1
+          save-every: {steps: 3}
+          keep: 100
+        """
+    }
+
+    private var languageModel: String {
+        """
+        model:
+          architecture: gpt2
+          sizes: {layers: 2, width: 16, heads: 2, vocabulary: 256, positions: 16}
+          dropout: 0.1
+        data:
+          train: \(folder)/text.txt
+          text: {tokenizer: bytes, length: 12, held-out: 0.2}
+        train:
+          steps: 12
+          batch: 5
+          optimizer: {name: sgd, learning-rate: 0.05}
+        run:
+          log-every: 1
+          save-every: {steps: 3}
+          validate-every: {steps: 6}
+          keep: 100
+        """
+    }
+
+    private struct Summary: Decodable {
+        struct Metrics: Decodable {
+            var top1: Double
+            var loss: Double
+            var samples: Int
+            var perplexity: Double?
+        }
+        var last: Metrics?
+    }
+
+    private func validation(_ output: String) throws -> Summary.Metrics {
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(output)/summary.json"))
+        return try XCTUnwrap(try JSONDecoder().decode(Summary.self, from: bytes).last)
+    }
+
+    /// The same losses at 1, 2 and 3 ranks, though each batch is filled up to another length and the last one leaves a
+    /// rank of three without texts; the same validation, each sample counted once.
+    func testRanksAgree() throws {
+        for (name, recipe, steps, samples) in [
+            ("bert", classifier(), 12, 11), ("gpt2", languageModel, 12, nil),
+        ] {
+            try write(recipe)
+            assertDone(try train("\(name)1"))
+            let (alone, judged) = (try losses("\(name)1"), try validation("\(name)1"))
+            XCTAssertEqual(alone.count, steps)
+            if let samples { XCTAssertEqual(judged.samples, samples) }
+            XCTAssertEqual(judged.perplexity != nil, name == "gpt2")
+            for ranks in [2, 3] {
+                assertDone(try train("\(name)\(ranks)", ranks: ranks))
+                for (step, (a, b)) in zip(alone, try losses("\(name)\(ranks)")).enumerated() {
+                    XCTAssertLessThan(abs(a - b) / a, 1e-4, "\(name), \(ranks) ranks, step \(step + 1)")
+                }
+                let other = try validation("\(name)\(ranks)")
+                XCTAssertEqual(other.samples, judged.samples)
+                XCTAssertEqual(other.loss, judged.loss, accuracy: 1e-4 * judged.loss)
+            }
+        }
+    }
+
+    /// Held-out text is the last part, and every token of it but the first is predicted once.
+    func testHeldOutText() throws {
+        try write(languageModel)
+        assertDone(try train("held"))
+        let text = try String(contentsOfFile: "\(folder)/text.txt", encoding: .utf8)
+        let count = text.unicodeScalars.count - Int(Double(text.unicodeScalars.count) * 0.8)
+        XCTAssertEqual(try validation("held").samples, count - 1)
+        XCTAssertLessThan(try losses("held").last ?? 9, log(256))
+    }
+
+    /// A batch in three parts gives the losses of a batch in one.
+    func testAccumulatingAgrees() throws {
+        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
+            try write(recipe)
+            assertDone(try train("\(name)-whole"))
+            assertDone(try train("\(name)-parts", "train.accumulate=3"))
+            for (a, b) in zip(try losses("\(name)-whole"), try losses("\(name)-parts")) {
+                XCTAssertLessThan(abs(a - b) / a, 1e-4, name)
+            }
+        }
+    }
+
+    /// Texts sent by the coordinator train the same network; the other ranks have no files at all.
+    func testScatteredTextsTrainTheSame() throws {
+        try FileManager.default.createDirectory(atPath: folder + "/elsewhere", withIntermediateDirectories: true)
+        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
+            try write(recipe.replacingOccurrences(of: folder + "/t", with: "t"))
+            func run(_ output: String, othersIn place: String, _ sharding: String) throws -> Outcome {
+                let command = arguments(output, ["data.sharding=\(sharding)"], [])
+                let first = ["/bin/bash", Launch.launcher, "-np", "1", "--wdir", folder] + command
+                return try Launch(
+                    first + [":", "-np", "1", "--wdir", place] + command, environment: ["OMP_NUM_THREADS": "1"]
+                ).finish(limit: 120)
+            }
+            assertDone(try run("\(name)-shared", othersIn: folder, "shared"))
+            assertDone(try run("\(name)-scattered", othersIn: folder + "/elsewhere", "scatter"))
+            XCTAssertEqual(try weights("\(name)-shared"), try weights("\(name)-scattered"))
+        }
+    }
+
+    func testResumingIsExact() throws {
+        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
+            try write(recipe.replacingOccurrences(of: "name: sgd", with: "name: adamw")
+                .replacingOccurrences(of: ", momentum: 0.9", with: ""))
+            assertDone(try train("\(name)-whole", ranks: 2))
+            let third = "\(folder)/\(name)-whole/checkpoints/step-00000003.h5"
+            assertDone(try train("\(name)-resumed", ranks: 2, more: ["--resume", third]))
+            XCTAssertEqual(try weights("\(name)-whole"), try weights("\(name)-resumed"))
+        }
+    }
+
+    /// Another tokenizer is other data.
+    func testAnotherTokenizerIsNotResumed() throws {
+        try write(classifier())
+        assertDone(try train("first"))
+        let words = try String(contentsOfFile: "\(folder)/vocab.txt", encoding: .utf8)
+        try save(words.replacingOccurrences(of: "film\nplot", with: "plot\nfilm"), "vocab.txt")
+        let outcome = try train(
+            "second", more: ["--resume", "\(folder)/first/checkpoints/step-00000003.h5"])
+        XCTAssertEqual(outcome.code, 2, outcome.errors + outcome.output)
+    }
+
+    /// Only the classifier learns, and the classes learn with weights that somebody made: the run before.
+    func testFeatureExtractionFromOwnWeights() throws {
+        try write(classifier())
+        assertDone(try train("base"))
+        try write(
+            classifier("  transfer: feature-extraction").replacingOccurrences(
+                of: """
+                      architecture: bert
+                      variant: sequence-classification
+                      sizes: {layers: 2, width: 16, heads: 2, vocabulary: 18, positions: 16}
+                    """,
+                with: """
+                      weights: \(folder)/base/weights.h5
+                      head: new
+                    """
+            ).replacingOccurrences(of: "tokenizer: \(folder)/vocab.txt, ", with: ""))
+        assertDone(try train("features", ranks: 2))
+        let (before, after) = (try weights("base"), try weights("features"))
+        XCTAssertEqual(before.keys.sorted(), after.keys.sorted())
+        for (name, values) in before {
+            XCTAssertEqual(values == after[name], !name.hasPrefix("classifier."), name)
+        }
+    }
+}
