@@ -71,8 +71,14 @@ public struct ForwardContext {
         self.folded = folded
     }
 
-    /// Evaluation and prediction.
+    /// Evaluation and prediction, layer by layer.
     public static var inference: ForwardContext { ForwardContext(isTraining: false) }
+    /// A context for many passes of evaluation or prediction off the tape, while no parameter changes: each batch norm is
+    /// folded into the convolution before it when that first runs (`FoldedConvolutions`). Logits differ from those of
+    /// `inference` by less than 1e-5 of the largest.
+    public static func compiledInference() -> ForwardContext {
+        ForwardContext(isTraining: false, folded: FoldedConvolutions())
+    }
     /// Training in a single process.
     public static var training: ForwardContext { ForwardContext(isTraining: true) }
 }
