@@ -10,6 +10,8 @@ public struct NormalizationRule: Equatable, Sendable {
     public var usesUnbiasedVariance: Bool
     /// Whether the layer counts its batches in `num_batches_tracked`, as PyTorch does.
     public var countsBatches: Bool
+    /// Whether the layer learns a scale besides the shift; the Inception networks of Keras do not.
+    public var hasScale = true
 
     /// `torch.nn.BatchNorm2d`: ε 1e-5, running ← 0.9 running + 0.1 batch, unbiased variance.
     public static let pytorch = NormalizationRule(
@@ -20,10 +22,13 @@ public struct NormalizationRule: Equatable, Sendable {
     public static let keras = NormalizationRule(
         epsilon: 1e-3, momentum: 0.01, usesUnbiasedVariance: false, countsBatches: false)
 
-    public func with(epsilon: Float? = nil, momentum: Float? = nil) -> NormalizationRule {
+    public func with(
+        epsilon: Float? = nil, momentum: Float? = nil, hasScale: Bool? = nil
+    ) -> NormalizationRule {
         var rule = self
         rule.epsilon = epsilon ?? self.epsilon
         rule.momentum = momentum ?? self.momentum
+        rule.hasScale = hasScale ?? self.hasScale
         return rule
     }
 }
@@ -32,8 +37,8 @@ public struct NormalizationRule: Equatable, Sendable {
 /// activation((x − mean)/√(variance + ε) · scale + shift + residual), per channel
 /// (Ioffe and Szegedy 2015, https://arxiv.org/abs/1502.03167).
 ///
-/// Input and output N×C×H×W. Parameters `weight` (scale) and `bias` (shift), buffers `running_mean`,
-/// `running_var` (and `num_batches_tracked` with PyTorch's rule), each of C.
+/// Input and output N×C×H×W. Parameters `weight` (scale; 1 where the rule has none) and `bias` (shift), buffers
+/// `running_mean`, `running_var` (and `num_batches_tracked` with PyTorch's rule), each of C.
 ///
 /// In training it normalises by the moments of the batch (of all ranks where synchronised) and moves
 /// the running ones towards them. In evaluation, and where it `isFrozen`, it uses the running
@@ -41,12 +46,14 @@ public struct NormalizationRule: Equatable, Sendable {
 /// training loop averages buffers over ranks in every step.
 public struct BatchNorm2D {
     public let path: String
-    public let scale: Parameter
+    public let scale: Parameter?
     public let shift: Parameter
     public let runningMean: Buffer
     public let runningVariance: Buffer
     public let batchesTracked: Buffer?
     public let rule: NormalizationRule
+    /// Takes the place of a scale.
+    private let ones: Tensor
 
     /// Registers parameters and buffers in `scope`.
     ///
@@ -56,9 +63,13 @@ public struct BatchNorm2D {
     ) {
         path = scope.path
         self.rule = rule
-        scale = scope.parameter(
-            "weight", shape: [channels], role: .normalizationScale,
-            initializer: startsAtZero ? .zeros : .ones)
+        scale =
+            rule.hasScale
+            ? scope.parameter(
+                "weight", shape: [channels], role: .normalizationScale,
+                initializer: startsAtZero ? .zeros : .ones)
+            : nil
+        ones = rule.hasScale ? .ones([]) : .ones([channels])
         shift = scope.parameter("bias", shape: [channels], role: .normalizationShift, initializer: .zeros)
         runningMean = scope.buffer("running_mean", shape: [channels], value: 0)
         runningVariance = scope.buffer("running_var", shape: [channels], value: 1)
@@ -70,8 +81,11 @@ public struct BatchNorm2D {
     /// Whether a training pass leaves the statistics alone: neither scale nor shift learns, or the
     /// context says so.
     public func isFrozen(in context: ForwardContext) -> Bool {
-        context.batchNorm == .frozen || !(scale.isTrainable || shift.isTrainable)
+        context.batchNorm == .frozen || !(scale?.isTrainable ?? false || shift.isTrainable)
     }
+
+    /// C; ones where the rule has no scale.
+    var scales: Tensor { scale?.value ?? ones }
 
     /// - Parameters:
     ///   - residual: added before the activation; of the input's shape.
@@ -85,13 +99,13 @@ public struct BatchNorm2D {
         }
         guard context.isTraining, !isFrozen(in: context) else {
             return batchNormalization(
-                input, scale: scale.value, shift: shift.value, mean: runningMean.value,
+                input, scale: scales, shift: shift.value, mean: runningMean.value,
                 variance: runningVariance.value, epsilon: rule.epsilon, residual: residual,
                 activation: activation)
         }
         let earlier = context.firstPass?.nextMoments()
         let result = try batchNormalization(
-            input, scale: scale.value, shift: shift.value, epsilon: rule.epsilon, residual: residual,
+            input, scale: scales, shift: shift.value, epsilon: rule.epsilon, residual: residual,
             activation: activation, collectives: context.batchNorm == .synchronised ? context.collectives : nil,
             moments: earlier)
         if earlier == nil {
@@ -102,8 +116,8 @@ public struct BatchNorm2D {
     }
 
     func check(_ input: [Int]) throws {
-        guard input.count == 4, input[1] == scale.count else {
-            throw LayerError.wrongInput(path: path, expected: "N×\(scale.count)×H×W", actual: input)
+        guard input.count == 4, input[1] == shift.count else {
+            throw LayerError.wrongInput(path: path, expected: "N×\(shift.count)×H×W", actual: input)
         }
     }
 

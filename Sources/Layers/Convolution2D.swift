@@ -32,19 +32,29 @@ public enum PaddingRule: Equatable, Sendable {
 
 /// A window that slides over an image: the geometry convolutions and pooling share.
 public struct SlidingWindow: Equatable, Sendable {
-    public var size: Int
+    /// In pixels.
+    public var height: Int
+    /// In pixels.
+    public var width: Int
+    /// By how many pixels it moves at once, in both directions.
     public var stride: Int
     public var padding: PaddingRule
 
+    /// A square one.
     public init(_ size: Int, stride: Int = 1, padding: PaddingRule) {
-        self.size = size
+        self.init(height: size, width: size, stride: stride, padding: padding)
+    }
+
+    public init(height: Int, width: Int, stride: Int = 1, padding: PaddingRule) {
+        self.height = height
+        self.width = width
         self.stride = stride
         self.padding = padding
     }
 
     /// The zeros around an input N×C×H×W.
     public func padding(for input: [Int]) -> SpatialPadding {
-        padding.padding(height: input[2], width: input[3], window: (size, size), stride: (stride, stride))
+        padding.padding(height: input[2], width: input[3], window: (height, width), stride: (stride, stride))
     }
 
     /// Output height and width for an input N×C×H×W.
@@ -52,17 +62,18 @@ public struct SlidingWindow: Equatable, Sendable {
     /// - Throws: `LayerError.inputTooSmall` where the window does not fit.
     public func outputSize(for input: [Int], path: String) throws -> (height: Int, width: Int) {
         let pad = padding(for: input)
-        let (height, width) = (input[2] + pad.top + pad.bottom, input[3] + pad.left + pad.right)
-        guard input[2] > 0, input[3] > 0, height >= size, width >= size else {
-            throw LayerError.inputTooSmall(path: path, window: [size, size], actual: [input[2], input[3]])
+        let rows = input[2] + pad.top + pad.bottom - height
+        let columns = input[3] + pad.left + pad.right - width
+        guard input[2] > 0, input[3] > 0, rows >= 0, columns >= 0 else {
+            throw LayerError.inputTooSmall(path: path, window: [height, width], actual: [input[2], input[3]])
         }
-        return ((height - size) / stride + 1, (width - size) / stride + 1)
+        return (rows / stride + 1, columns / stride + 1)
     }
 }
 
-/// Two-dimensional convolution with square windows, and the activation that follows it.
+/// Two-dimensional convolution, and the activation that follows it.
 ///
-/// Input N×C×H×W; `weight` O×(C/groups)×k×k; `bias` O; output N×O×H′×W′. Depthwise where `groups` is
+/// Input N×C×H×W; `weight` O×(C/groups)×kH×kW; `bias` O; output N×O×H′×W′. Depthwise where `groups` is
 /// the number of input channels.
 public struct Convolution2D: Module {
     public let path: String
@@ -78,7 +89,7 @@ public struct Convolution2D: Module {
         usesBias: Bool = false, activation: Activation = .identity, initializer: Initializer? = nil,
         biasInitializer: Initializer? = nil
     ) {
-        let shape = [outputChannels, inputChannels / groups, window.size, window.size]
+        let shape = [outputChannels, inputChannels / groups, window.height, window.width]
         path = scope.path
         self.window = window
         self.groups = groups

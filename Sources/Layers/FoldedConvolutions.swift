@@ -14,7 +14,7 @@ import Tensors
 /// One thread at a time may use it.
 public final class FoldedConvolutions {
     private struct Folded {
-        /// O×(I/groups)×k×k
+        /// O×(I/groups)×kH×kW
         let weight: Tensor
         /// O
         let bias: Tensor?
@@ -43,12 +43,12 @@ public final class FoldedConvolutions {
         mode = .int8
     }
 
-    /// activation(normalization(convolution(input)) + residual).
+    /// activation(normalization(convolution(input)) · factor + residual).
     ///
     /// - Throws: `LayerError` where the input or residual does not fit.
     func run(
         _ convolution: Convolution2D, _ normalization: BatchNorm2D?, _ input: Tensor, residual: Tensor? = nil,
-        activation: Activation
+        factor: Float = 1, activation: Activation
     ) throws -> Tensor {
         let output = try convolution.outputShape(of: input.shape)
         if let residual, residual.shape != output {
@@ -57,10 +57,10 @@ public final class FoldedConvolutions {
         }
         let padding = convolution.window.padding(for: input.shape)
         if mode == .int8, isQuantized(convolution) {
-            return quantize(convolution, normalization, input, residual, activation)(
+            return quantize(convolution, normalization, input, residual, factor, activation)(
                 input, residual: residual, padding: padding)
         }
-        let folded = parameters(convolution, normalization)
+        let folded = parameters(convolution, normalization, factor)
         let stride = convolution.window.stride
         let result = fusedConvolution2D(
             input.dequantized, weight: folded.weight, bias: folded.bias, residual: residual?.dequantized,
@@ -73,19 +73,25 @@ public final class FoldedConvolutions {
         convolution.weight.shape[1] * convolution.groups >= 8 && samples[convolution.path] != nil
     }
 
-    private func parameters(_ convolution: Convolution2D, _ normalization: BatchNorm2D?) -> Folded {
+    private func parameters(
+        _ convolution: Convolution2D, _ normalization: BatchNorm2D?, _ factor: Float
+    ) -> Folded {
         if let folded = made[convolution.path] { return folded }
-        let folded = Self.fold(convolution, normalization)
+        let folded = Self.fold(convolution, normalization, factor)
         made[convolution.path] = folded
         return folded
     }
 
-    private static func fold(_ convolution: Convolution2D, _ normalization: BatchNorm2D?) -> Folded {
+    private static func fold(
+        _ convolution: Convolution2D, _ normalization: BatchNorm2D?, _ factor: Float
+    ) -> Folded {
         guard let normalization else {
-            return Folded(weight: convolution.weight.value.detached, bias: convolution.bias?.value.detached)
+            let (weight, bias) = (convolution.weight.value.detached, convolution.bias?.value.detached)
+            guard factor != 1 else { return Folded(weight: weight, bias: bias) }
+            return Folded(weight: weight * factor, bias: bias.map { $0 * factor })
         }
-        let factors = zip(normalization.scale.value.scalars, normalization.runningVariance.value.scalars).map {
-            Double($0) / (Double($1) + Double(normalization.rule.epsilon)).squareRoot()
+        let factors = zip(normalization.scales.scalars, normalization.runningVariance.value.scalars).map {
+            Double($0) / (Double($1) + Double(normalization.rule.epsilon)).squareRoot() * Double(factor)
         }
         let mean = normalization.runningMean.value.scalars
         let shift = normalization.shift.value.scalars
@@ -94,8 +100,9 @@ public final class FoldedConvolutions {
         let weight = convolution.weight.value.withScalars { weight in
             weight.enumerated().map { Float(Double($1) * factors[$0 / count]) }
         }
-        let offsets = factors.indices.map { channel in
-            Float(Double(shift[channel]) + (Double(bias?[channel] ?? 0) - Double(mean[channel])) * factors[channel])
+        let offsets = factors.indices.map { channel -> Float in
+            let centred = Double(bias?[channel] ?? 0) - Double(mean[channel])
+            return Float(Double(shift[channel]) * Double(factor) + centred * factors[channel])
         }
         return Folded(
             weight: Tensor(weight, shape: convolution.weight.shape), bias: Tensor(offsets, shape: [factors.count]))
@@ -130,12 +137,12 @@ public final class FoldedConvolutions {
     /// The layer in 8 bits, made when it first runs.
     private func quantize(
         _ convolution: Convolution2D, _ normalization: BatchNorm2D?, _ input: Tensor, _ residual: Tensor?,
-        _ activation: Activation
+        _ factor: Float, _ activation: Activation
     ) -> QuantizedConvolution {
         let path = convolution.path
         if let made = quantized[path] { return made }
         let seen = samples[path] ?? Samples()
-        let folded = Self.fold(convolution, normalization)
+        let folded = Self.fold(convolution, normalization, factor)
         let storing = QuantizedConvolution.Storing(
             input: input.quantization ?? Quantization(leastLossFor: seen.input),
             residual: residual.map { $0.quantization ?? Quantization(leastLossFor: seen.residual) },

@@ -71,8 +71,14 @@ public struct ForwardContext {
         self.folded = folded
     }
 
-    /// Evaluation and prediction.
+    /// Evaluation and prediction, layer by layer.
     public static var inference: ForwardContext { ForwardContext(isTraining: false) }
+    /// A context for many passes of evaluation or prediction off the tape, while no parameter changes: each batch norm is
+    /// folded into the convolution before it when that first runs (`FoldedConvolutions`). Logits differ from those of
+    /// `inference` by less than 1e-5 of the largest.
+    public static func compiledInference() -> ForwardContext {
+        ForwardContext(isTraining: false, folded: FoldedConvolutions())
+    }
     /// Training in a single process.
     public static var training: ForwardContext { ForwardContext(isTraining: true) }
 }
@@ -104,7 +110,7 @@ public enum LayerError: GraftError, Equatable {
     case wrongInput(path: String, expected: String, actual: [Int])
     /// The input is smaller than the layer's window.
     case inputTooSmall(path: String, window: [Int], actual: [Int])
-    /// Two branches that are summed have different shapes.
+    /// Two branches that are summed, or joined along the channels, have different shapes.
     case branchesDiffer(path: String, main: [Int], shortcut: [Int])
     /// A token that an embedding has no row for.
     case tokenOutOfRange(path: String, token: Int, count: Int)
@@ -121,7 +127,7 @@ public enum LayerError: GraftError, Equatable {
         case .tokenOutOfRange(let path, let token, let count):
             return "\(path): the token \(token) is not one of \(count); use the tokenizer that belongs to the weights"
         case .branchesDiffer(let path, let main, let shortcut):
-            return "\(path): the branches to be summed give \(words(main)) and \(words(shortcut)); "
+            return "\(path): the branches that meet give \(words(main)) and \(words(shortcut)); "
                 + "use another input size"
         }
     }

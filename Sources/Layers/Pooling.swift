@@ -1,6 +1,6 @@
 import Tensors
 
-/// The largest value under a square window. Input N×C×H×W, output N×C×H′×W′; padding never wins.
+/// The largest value under a window. Input N×C×H×W, output N×C×H′×W′; padding never wins.
 public struct MaxPool2D: Module {
     public let path: String
     public let window: SlidingWindow
@@ -13,8 +13,77 @@ public struct MaxPool2D: Module {
     public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
         _ = try outputShape(of: input.shape)
         return maxPool2D(
-            input, window: (window.size, window.size), stride: (window.stride, window.stride),
+            input, window: (window.height, window.width), stride: (window.stride, window.stride),
             padding: window.padding(for: input.shape))
+    }
+
+    public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+        let output = try outputShape(of: input)
+        pass.record(path, output)
+        return output
+    }
+
+    private func outputShape(of input: [Int]) throws -> [Int] {
+        try window.outputShape(ofPooling: input, path: path)
+    }
+}
+
+/// The mean under a window. Input N×C×H×W, output N×C×H′×W′.
+public struct AveragePool2D: Module {
+    public let path: String
+    public let window: SlidingWindow
+    /// Whether zeros around the image count, as in PyTorch (`count_include_pad`), or the divisor is the number of pixels
+    /// in the window that belong to the image, as in Keras.
+    public let countsPadding: Bool
+
+    public init(_ path: String, window: SlidingWindow, countsPadding: Bool) {
+        (self.path, self.window, self.countsPadding) = (path, window, countsPadding)
+    }
+
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        _ = try outputShape(of: input.shape)
+        return averagePool2D(
+            input, window: (window.height, window.width), stride: (window.stride, window.stride),
+            padding: window.padding(for: input.shape), countsPadding: countsPadding)
+    }
+
+    public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+        let output = try outputShape(of: input)
+        pass.record(path, output)
+        return output
+    }
+
+    private func outputShape(of input: [Int]) throws -> [Int] {
+        try window.outputShape(ofPooling: input, path: path)
+    }
+}
+
+extension SlidingWindow {
+    fileprivate func outputShape(ofPooling input: [Int], path: String) throws -> [Int] {
+        guard input.count == 4 else {
+            throw LayerError.wrongInput(path: path, expected: "N×C×H×W", actual: input)
+        }
+        let size = try outputSize(for: input, path: path)
+        return [input[0], input[1], size.height, size.width]
+    }
+}
+
+/// Zeros around an image as values like any other: the largest of a window may be one of them, where `MaxPool2D`'s own
+/// padding never wins (Keras's `ZeroPadding2D` before a pooling). Input N×C×H×W, output N×C×(H + top + bottom)×(W + left
+/// + right).
+public struct ZeroPadding: Module {
+    public let path: String
+    public let padding: SpatialPadding
+
+    public init(_ path: String, _ padding: SpatialPadding) {
+        (self.path, self.padding) = (path, padding)
+    }
+
+    public func callAsFunction(_ input: Tensor, _ context: ForwardContext) throws -> Tensor {
+        _ = try outputShape(of: input.shape)
+        return input.dequantized.padded([
+            (0, 0), (0, 0), (padding.top, padding.bottom), (padding.left, padding.right),
+        ])
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
@@ -27,8 +96,9 @@ public struct MaxPool2D: Module {
         guard input.count == 4 else {
             throw LayerError.wrongInput(path: path, expected: "N×C×H×W", actual: input)
         }
-        let size = try window.outputSize(for: input, path: path)
-        return [input[0], input[1], size.height, size.width]
+        return [
+            input[0], input[1], input[2] + padding.top + padding.bottom, input[3] + padding.left + padding.right,
+        ]
     }
 }
 

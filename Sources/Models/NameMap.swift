@@ -37,6 +37,8 @@ public struct KerasLayer: Equatable, Sendable {
         case convolution(hasBias: Bool)
         case depthwiseConvolution(hasBias: Bool)
         case dense
+        /// A dense layer on a flattened image: its kernel lies (H·W·C)×O, that of a canonical path O×(C·H·W).
+        case denseAfterFlatten(channels: Int)
         /// `hasScale`: InceptionV3 and InceptionResNetV2 of Keras have no gamma.
         case batchNormalization(hasScale: Bool = true)
     }
@@ -62,6 +64,16 @@ public struct KerasLayer: Equatable, Sendable {
         public let path: String
     }
 
+    /// The name of Keras's class (`BatchNormalization`).
+    public var className: String {
+        switch kind {
+        case .convolution: "Conv2D"
+        case .depthwiseConvolution: "DepthwiseConv2D"
+        case .dense, .denseAfterFlatten: "Dense"
+        case .batchNormalization: "BatchNormalization"
+        }
+    }
+
     /// In the order of Keras's `layer.weights`.
     public var variables: [Variable] {
         func variable(_ name: String, _ ours: String) -> Variable { Variable(name: name, path: "\(path).\(ours)") }
@@ -70,7 +82,7 @@ public struct KerasLayer: Equatable, Sendable {
             return [variable("kernel", "weight")] + (hasBias ? [variable("bias", "bias")] : [])
         case .depthwiseConvolution(let hasBias):
             return [variable("depthwise_kernel", "weight")] + (hasBias ? [variable("bias", "bias")] : [])
-        case .dense:
+        case .dense, .denseAfterFlatten:
             return [variable("kernel", "weight"), variable("bias", "bias")]
         case .batchNormalization(let hasScale):
             return (hasScale ? [variable("gamma", "weight")] : []) + [

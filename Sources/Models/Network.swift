@@ -32,13 +32,16 @@ public final class Network {
     public let stages: [Stage]
     /// What the paths of the classifier begin with (`fc`): `head: new` replaces these.
     public let headPrefix: String
+    /// A second classifier that helps in training; nil where the architecture has none.
+    public let auxiliary: AuxiliaryHead?
     private let head: any Module
 
     init(
         _ architecture: Architecture, store: ParameterStore, stages: [Stage], head: any Module,
-        headPrefix: String
+        headPrefix: String, auxiliary: AuxiliaryHead? = nil
     ) {
         self.architecture = architecture
+        self.auxiliary = auxiliary
         self.store = store
         self.stages = stages
         self.head = head
@@ -55,8 +58,25 @@ public final class Network {
         try head(run(input, stages: first..<stages.count, context), context)
     }
 
+    /// Computes logits and, in a training pass through the stages before it, those of the auxiliary classifier.
+    ///
+    /// - Parameter first: as above.
+    /// - Throws: `ModelError` or `LayerError` where the input does not fit.
+    public func output(
+        _ input: Tensor, _ context: ForwardContext, startingAt first: Int = 0
+    ) throws -> NetworkOutput {
+        guard context.isTraining, let auxiliary, first <= auxiliary.stage else {
+            return NetworkOutput(logits: try self(input, context, startingAt: first))
+        }
+        let next = auxiliary.stage + 1
+        let features = try run(input, stages: first..<next, context)
+        let logits = try self(features, context, startingAt: next)
+        return NetworkOutput(
+            logits: logits, auxiliary: try auxiliary.logits(features, context).map { ($0, auxiliary.weight) })
+    }
+
     /// Computes the cross-entropy between logits and labels, summed over samples (of a language model over positions,
-    /// without holding all logits where the vocabulary is large).
+    /// without holding all logits where the vocabulary is large). In training that of an auxiliary classifier is added.
     ///
     /// - Parameters:
     ///   - labels: N (of a language model N×T) classes, `Int32`.
@@ -66,13 +86,13 @@ public final class Network {
         _ input: Tensor, labels: Tensor, _ context: ForwardContext, labelSmoothing: Float = 0,
         ignoreIndex: Int32? = nil
     ) throws -> Tensor {
-        let features = try run(input, stages: 0..<stages.count, context)
         if let head = head as? VocabularyHead {
             return try head.crossEntropy(
-                features, labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
+                run(input, stages: 0..<stages.count, context), labels: labels, labelSmoothing: labelSmoothing,
+                ignoreIndex: ignoreIndex)
         }
-        return Tensors.crossEntropy(
-            try head(features, context), labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
+        return try output(input, context).crossEntropy(
+            labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
     }
 
     /// Runs some stages, without the head. Padding among tokens is masked where they go in; who starts later gives the
@@ -97,8 +117,10 @@ public final class Network {
         return Tensor(indices.map { $0 == padding ? -.infinity : 0 }, shape: tokens.shape)
     }
 
-    /// Whether a parameter or buffer belongs to the classifier.
-    public func isHead(_ path: String) -> Bool { path.hasPrefix(headPrefix + ".") }
+    /// Whether a parameter or buffer belongs to the classifier, or to the last layer of an auxiliary one.
+    public func isHead(_ path: String) -> Bool {
+        path.hasPrefix(headPrefix + ".") || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
+    }
 
     /// Follows the shape N×C×H×W through all layers without computing.
     ///

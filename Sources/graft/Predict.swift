@@ -3,6 +3,7 @@ import ArgumentParser
 import Cluster
 import Datasets
 import Foundation
+import Layers
 import Models
 import Recipes
 import Tensors
@@ -65,9 +66,10 @@ struct Predict: ParsableCommand {
         try requireClasses(trained)
         var answers: [Answer] = []
         var rows: [Float] = []
+        let context = ForwardContext.compiledInference()
         try withoutTape {
             try forEachBatch(trained) { names, fields in
-                let output = try trained.network.logits(of: fields, .inference)
+                let output = try trained.network.logits(of: fields, context)
                 rows += output.scalars
                 guard trained.network.architecture.output == .classes else {
                     answers += names.map { Answer(input: $0, predictions: []) }

@@ -38,6 +38,104 @@ final class LayerTests: XCTestCase {
         }.check()
     }
 
+    func testOblongWindows() throws {
+        try LayerChecker(inputShape: [2, 3, 6, 5], outputShape: [2, 4, 6, 5]) {
+            Convolution2D(
+                $0, inputChannels: 3, outputChannels: 4, window: SlidingWindow(height: 1, width: 5, padding: .same))
+        }.check()
+        try LayerChecker(inputShape: [2, 3, 9, 5], outputShape: [2, 4, 2, 3]) {
+            Convolution2D(
+                $0, inputChannels: 3, outputChannels: 4,
+                window: SlidingWindow(height: 7, width: 1, stride: 2, padding: .symmetric(0)), usesBias: true)
+        }.check()
+        XCTAssertThrowsError(
+            try MaxPool2D("pool", window: SlidingWindow(height: 1, width: 7, padding: .symmetric(0)))
+                .outputShape(for: [1, 3, 8, 6], in: ShapePass())
+        ) { XCTAssertEqual("\($0)", "pool: an input of 8×6 is smaller than the window of 1×7; use larger images") }
+    }
+
+    func testMeansAndZerosAtEdges() throws {
+        for countsPadding in [true, false] {
+            try LayerChecker(inputShape: [2, 3, 5, 4], outputShape: [2, 3, 5, 4]) {
+                AveragePool2D(
+                    $0.path, window: SlidingWindow(3, padding: .symmetric(1)), countsPadding: countsPadding)
+            }.check()
+            // Four of nine pixels belong to the image.
+            let pool = AveragePool2D(
+                "pool", window: SlidingWindow(3, padding: .symmetric(1)), countsPadding: countsPadding)
+            let corner = try pool(.ones([1, 1, 2, 2]), .inference).scalars[0]
+            XCTAssertEqual(corner, countsPadding ? 4 / 9 : 1, accuracy: 1e-6)
+        }
+        let padding = SpatialPadding(top: 1, bottom: 0, left: 0, right: 2)
+        try LayerChecker(inputShape: [2, 3, 5, 4], outputShape: [2, 3, 6, 6]) { ZeroPadding($0.path, padding) }.check()
+        let image = Tensor([-1, -2, -3, -4], shape: [1, 1, 2, 2])
+        XCTAssertEqual(
+            try ZeroPadding("pad", padding)(image, .inference).scalars, [0, 0, 0, 0, -1, -2, 0, 0, -3, -4, 0, 0])
+    }
+
+    func testBranches() throws {
+        func branches(_ scope: Scope) -> Branches {
+            func pointwise(_ name: String, _ outputs: Int) -> Convolution2D {
+                Convolution2D(
+                    scope / name, inputChannels: 3, outputChannels: outputs,
+                    window: SlidingWindow(1, padding: .symmetric(0)))
+            }
+            return Branches(scope.path, [pointwise("a", 16), pointwise("b", 5), pointwise("c", 32)])
+        }
+        try LayerChecker(inputShape: [2, 3, 4, 5], outputShape: [2, 53, 4, 5]) { branches($0) }.check()
+        let scope = Scope(ParameterStore()) / "mixed"
+        let layer = branches(scope)
+        let image = Tensor.normal([1, 3, 2, 2], key: RandomKey(seed: 1, purpose: .initialization, path: "image"))
+        XCTAssertEqual(
+            try layer(image, .inference).scalars, try layer.modules.flatMap { try $0(image, .inference).scalars })
+        let uneven = Branches("mixed", [GlobalAveragePool(), layer])
+        XCTAssertThrowsError(try uneven(image, .inference))
+        let apart = Branches(
+            "mixed", [layer, MaxPool2D("pool", window: SlidingWindow(2, stride: 2, padding: .symmetric(0)))])
+        XCTAssertThrowsError(try apart.outputShape(for: [1, 3, 2, 2], in: ShapePass())) {
+            XCTAssertEqual(
+                "\($0)", "mixed: the branches that meet give 1×53×2×2 and 1×3×1×1; use another input size")
+        }
+    }
+
+    /// A convolution that meets a shortcut, batch norm before convolutions, and batch norm without scale.
+    func testPreActivationBlocks() throws {
+        struct Block: Module {
+            let first: PreActivation
+            let last: ConvolutionSum
+
+            init(_ scope: Scope, factor: Float, activation: Activation) {
+                first = PreActivation(
+                    scope / "bn", channels: 4, rule: .keras.with(hasScale: false), activation: .leakyRelu(slope: 0.5))
+                last = ConvolutionSum(
+                    Convolution2D(
+                        scope / "conv", inputChannels: 4, outputChannels: 4,
+                        window: SlidingWindow(3, padding: .symmetric(1)), usesBias: true),
+                    factor: factor, activation: activation)
+            }
+
+            func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
+                try last(first(x, context), residual: x, context)
+            }
+
+            func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+                try last.outputShape(for: first.outputShape(for: input, in: pass), residual: input, in: pass)
+            }
+        }
+        for (factor, activation) in [(1, .identity), (0.25, .leakyRelu(slope: 0.5))] as [(Float, Activation)] {
+            try LayerChecker(
+                inputShape: [3, 4, 4, 4], outputShape: [3, 4, 4, 4], differsInTraining: true, tolerance: 5e-2
+            ) { Block($0, factor: factor, activation: activation) }.check()
+            let store = ParameterStore()
+            let block = Block(Scope(store, seed: 3) / "block", factor: factor, activation: activation)
+            XCTAssertEqual(store.parameters.map(\.path), ["block.bn.bias", "block.conv.weight", "block.conv.bias"])
+            let image = Tensor.normal([2, 4, 4, 4], key: RandomKey(seed: 1, purpose: .initialization, path: "image"))
+            let plain = try block(image, .inference).scalars
+            let context = ForwardContext(isTraining: false, folded: FoldedConvolutions())
+            for (a, b) in zip(try block(image, context).scalars, plain) { XCTAssertEqual(a, b, accuracy: 1e-5) }
+        }
+    }
+
     func testSamePaddingOfKeras() {
         let same = PaddingRule.same
         XCTAssertEqual(

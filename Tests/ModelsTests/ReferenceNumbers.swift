@@ -59,31 +59,50 @@ struct ReferenceNumbers: Decodable {
     }
 }
 
-/// Values that make_reference.py gives to a tensor of this name and shape.
+/// Values that the scripts in Reference give to a tensor of this name and shape.
 enum Formula {
     static func tensor(_ name: String, _ shape: [Int]) -> Tensor {
+        let spread = (3 / Float(shape.dropFirst().reduce(1, *))).squareRoot()
+        let isWeight = name.hasSuffix("weight")
+        if name.hasSuffix("running_var") || (isWeight && shape.count == 1) { return positive(name, shape) }
+        if isWeight && shape.count >= 2 { return around0(name, shape, spread) }
+        return around0(name, shape, name.hasPrefix("input") ? 2 : 0.1)
+    }
+
+    /// 0.5 ..< 1.5
+    private static func positive(_ name: String, _ shape: [Int]) -> Tensor {
+        uniform(name, shape) { 0.5 + $0 }
+    }
+
+    /// -largest ..< largest
+    private static func around0(_ name: String, _ shape: [Int], _ largest: Float) -> Tensor {
+        uniform(name, shape) { (2 * $0 - 1) * largest }
+    }
+
+    /// splitmix64 of (FNV-1a of the name) + index, upper 24 bits as 0 ..< 1.
+    @inline(__always)
+    private static func uniform(_ name: String, _ shape: [Int], _ value: (Float) -> Float) -> Tensor {
         Tensor(shape: shape) { target in
             let hash = name.utf8.reduce(0xCBF2_9CE4_8422_2325 as UInt64) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
-            let spread = (3 / Float(shape.dropFirst().reduce(1, *))).squareRoot()
-            let isWeight = name.hasSuffix("weight")
-            let (isVariance, isInput) = (name.hasSuffix("running_var"), name.hasPrefix("input"))
             for i in target.indices {
                 var x = hash &+ UInt64(i + 1) &* 0x9E37_79B9_7F4A_7C15
                 x = (x ^ (x >> 30)) &* 0xBF58_476D_1CE4_E5B9
                 x = (x ^ (x >> 27)) &* 0x94D0_49BB_1331_11EB
                 x ^= x >> 31
-                let u = Float(x >> 40) / 0x1p24
-                let signed = 2 * u - 1
-                if isVariance || (isWeight && shape.count == 1) {
-                    target[i] = 0.5 + u
-                } else if isWeight && shape.count >= 2 {
-                    target[i] = signed * spread
-                } else if isInput {
-                    target[i] = 2 * signed
-                } else {
-                    target[i] = 0.1 * signed
-                }
+                target[i] = value(Float(x >> 40) / 0x1p24)
             }
+        }
+    }
+
+    /// An array of a Keras layer, in Keras's layout.
+    static func keras(_ variable: String, of layer: String, _ shape: [Int]) -> Tensor {
+        let name = "\(layer)/\(variable)"
+        switch variable {
+        case "gamma", "moving_variance": return positive(name, shape)
+        case "kernel", "depthwise_kernel":
+            let fan = variable == "kernel" ? shape.dropLast().reduce(1, *) : shape[0] * shape[1]
+            return around0(name, shape, (3 / Float(fan)).squareRoot())
+        default: return around0(name, shape, 0.1)
         }
     }
 

@@ -63,11 +63,16 @@ public enum ResNet {
         var rule: NormalizationRule { self == .keras ? .keras.with(epsilon: 1.001e-5) : .pytorch }
     }
 
+    /// - Parameters:
+    ///   - groups: of the 3×3 convolution of a bottleneck.
+    ///   - widthPerGroup: channels of each of its groups in layer1.
     static func network(
-        _ architecture: Architecture, _ depth: Depth, _ variant: Variant, seed: UInt64
+        _ architecture: Architecture, _ depth: Depth, _ variant: Variant, groups: Int = 1, widthPerGroup: Int = 64,
+        seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let style = Style(hasBottlenecks: depth.hasBottlenecks, variant: variant)
+        let style = Style(
+            hasBottlenecks: depth.hasBottlenecks, variant: variant, groups: groups, widthPerGroup: widthPerGroup)
         let stem = style.block(
             scope, "conv1", "bn1", architecture.inputChannels, 64,
             SlidingWindow(7, stride: 2, padding: .symmetric(3)))
@@ -96,11 +101,19 @@ public enum ResNet {
             head: classifier, headPrefix: "fc")
     }
 
-    static func recognise(_ weights: WeightShapes) -> Recognition? {
+    /// The depth whose blocks these are, under torchvision's names; nil where they are of none.
+    static func depth(of weights: WeightShapes) -> Depth? {
         let blocks = (1...4).map { weights.count("layer\($0).", ".conv1.weight") }
         let hasBottlenecks = weights.has("layer1.0.conv3.weight")
-        let depth = Depth.allCases.first { $0.blocks == blocks && $0.hasBottlenecks == hasBottlenecks }
-        guard let depth, weights["conv1.weight"]?.first == 64 else { return nil }
+        return Depth.allCases.first { $0.blocks == blocks && $0.hasBottlenecks == hasBottlenecks }
+    }
+
+    /// ResNeXt has groups, Wide ResNet more channels, in the 3×3 convolutions; ResNet v2 no batch norm behind the first.
+    static func recognise(_ weights: WeightShapes) -> Recognition? {
+        guard let depth = depth(of: weights), weights["conv1.weight"]?.first == 64, weights.has("bn1.weight"),
+            weights["layer1.0.conv2.weight"]?.prefix(2) == [64, 64]
+        else { return nil }
+        let hasBottlenecks = depth.hasBottlenecks
         let isKeras = hasBottlenecks && weights.has("conv1.bias")
         return Recognition("resnet\(depth.rawValue)", (isKeras ? Variant.keras : .v1_5).rawValue)
     }
@@ -132,17 +145,19 @@ public enum ResNet {
     struct Style {
         let hasBottlenecks: Bool
         let variant: Variant
+        let groups: Int
+        let widthPerGroup: Int
         var expansion: Int { hasBottlenecks ? 4 : 1 }
 
         func block(
             _ scope: Scope, _ convolution: String, _ normalization: String, _ inputs: Int, _ outputs: Int,
-            _ window: SlidingWindow, activation: Activation = .relu
+            _ window: SlidingWindow, groups: Int = 1, activation: Activation = .relu
         ) -> ConvolutionBatchNorm {
             let isKeras = variant == .keras
             return ConvolutionBatchNorm(
                 convolution: Convolution2D(
                     scope / convolution, inputChannels: inputs, outputChannels: outputs, window: window,
-                    usesBias: isKeras, initializer: isKeras ? .glorotUniform : .kaimingNormal(.fanOut),
+                    groups: groups, usesBias: isKeras, initializer: isKeras ? .glorotUniform : .kaimingNormal(.fanOut),
                     biasInitializer: .zeros),
                 normalization: scope / normalization, rule: variant.rule, activation: activation)
         }
@@ -168,11 +183,12 @@ public enum ResNet {
             }
             if style.hasBottlenecks {
                 let strides = style.variant == .v1_5 ? (1, stride) : (stride, 1)
+                let inner = width * style.widthPerGroup / 64 * style.groups
                 convolutions = [
-                    style.block(scope, "conv1", "bn1", inputs, width, pointwise(strides.0)),
-                    style.block(scope, "conv2", "bn2", width, width, square(strides.1)),
+                    style.block(scope, "conv1", "bn1", inputs, inner, pointwise(strides.0)),
+                    style.block(scope, "conv2", "bn2", inner, inner, square(strides.1), groups: style.groups),
                 ]
-                last = style.block(scope, "conv3", "bn3", width, outputs, pointwise(1))
+                last = style.block(scope, "conv3", "bn3", inner, outputs, pointwise(1))
             } else {
                 convolutions = [style.block(scope, "conv1", "bn1", inputs, width, square(stride))]
                 last = style.block(scope, "conv2", "bn2", width, outputs, square(1))

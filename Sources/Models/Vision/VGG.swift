@@ -2,12 +2,13 @@
 //
 // Paper: Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014,
 //   https://arxiv.org/abs/1409.1556
-// Variant: `torchvision`: adaptive average pooling to 7×7 before the classifier, so that any input of 32 pixels or
-//   more works; dropout 0.5 behind the two hidden layers.
+// Variants: `torchvision`: dropout 0.5 behind the two hidden layers. `keras` (keras.applications, 16 and 19 layers, no
+//   batch norm): no dropout, Keras's initial values. Both: adaptive average pooling to 7×7 before the classifier, so that
+//   any input of 32 pixels or more works (Keras's own takes 224 only, where the pooling does nothing).
 // Weight names: torchvision's — features.0, features.2, … (convolutions; with batch norm features.1, features.4, …
 //   are norms), classifier.0, classifier.3, classifier.6.
-// Checked against: torchvision's vgg11 and vgg13_bn — logits in evaluation at two input sizes
-//   (Tests/ModelsTests/Reference).
+// Checked against: torchvision and Keras, each filled by a formula — logits (torchvision's at two input sizes) and every
+//   gradient (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -49,13 +50,15 @@ public enum VGG {
             case .vgg19: [2, 2, 4, 4, 4]
             }
         }
+
+        var isInKeras: Bool { self == .vgg16 || self == .vgg19 }
     }
 
     private static let widths = [64, 128, 256, 512, 512]
     private static let hidden = 4096
 
     static func network(
-        _ architecture: Architecture, _ depth: Depth, normalizes: Bool, seed: UInt64
+        _ architecture: Architecture, _ depth: Depth, _ variant: Variant, normalizes: Bool, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
         var inputs = architecture.inputChannels
@@ -67,7 +70,7 @@ public enum VGG {
             for position in 0..<count {
                 modules.append(
                     layer(
-                        scope / "features", &index, inputs, width, normalizes: normalizes,
+                        scope / "features", &index, inputs, width, variant, normalizes: normalizes,
                         activation: position == count - 1 ? .identity : .relu))
                 inputs = width
             }
@@ -82,25 +85,35 @@ public enum VGG {
                     module: Sequential(modules)))
             index += 1
         }
-        // Cut before each dropout: what is random is no fixed function, whatever is frozen.
+        return finish(architecture, scope, stages, inputs, variant)
+    }
+
+    private static func finish(
+        _ architecture: Architecture, _ scope: Scope, _ stages: [Stage], _ inputs: Int, _ variant: Variant
+    ) -> Network {
         let classifier = scope / "classifier"
-        stages += [
+        func dropout(_ index: Int) -> [any Module] {
+            variant == .torchvision ? [Dropout(classifier / index, rate: 0.5)] : []
+        }
+        func linear(_ index: Int, _ inputs: Int, _ outputs: Int) -> any Module {
+            Linear(
+                classifier / index, inputs: inputs, outputs: outputs,
+                initializer: variant == .keras ? .glorotUniform : .normal(standardDeviation: 0.01),
+                biasInitializer: .zeros)
+        }
+        // Cut before each dropout: what is random is no fixed function, whatever is frozen.
+        let rest = [
             Stage(name: "avgpool", parameterPrefixes: [], module: Sequential([AdaptiveAveragePool(7), Flatten()])),
             Stage(
                 name: "classifier.0", parameterPrefixes: ["classifier.0"],
-                module: Sequential([linear(classifier / 0, inputs * 49, hidden), ReLU()])),
+                module: Sequential([linear(0, inputs * 49, hidden), ReLU()])),
             Stage(
                 name: "classifier.3", parameterPrefixes: ["classifier.3"],
-                module: Sequential([
-                    Dropout(classifier / 2, rate: 0.5), linear(classifier / 3, hidden, hidden), ReLU(),
-                ])),
+                module: Sequential(dropout(2) + [linear(3, hidden, hidden), ReLU()])),
         ]
-        let head =
-            [
-                Dropout(classifier / 5, rate: 0.5), linear(classifier / 6, hidden, architecture.classes),
-            ] as [any Module]
         return Network(
-            architecture, store: scope.store, stages: stages, head: Sequential(head), headPrefix: "classifier.6")
+            architecture, store: scope.store, stages: stages + rest,
+            head: Sequential(dropout(5) + [linear(6, hidden, architecture.classes)]), headPrefix: "classifier.6")
     }
 
     /// Convolutions stand behind a pooling or two places (with batch norm three) behind the last.
@@ -117,8 +130,8 @@ public enum VGG {
                     index += 1
                 }
                 guard fits, !weights.has("features.\(index).weight") else { continue }
-                return Recognition(
-                    "vgg\(depth.rawValue)" + (normalizes ? "_bn" : ""), Variant.torchvision.rawValue)
+                let variant: Variant = weights.isKeras && depth.isInKeras && !normalizes ? .keras : .torchvision
+                return Recognition("vgg\(depth.rawValue)" + (normalizes ? "_bn" : ""), variant.rawValue)
             }
         }
         return nil
@@ -126,23 +139,35 @@ public enum VGG {
 
     /// A 3×3 convolution with an activation, and the batch norm between them where there is one.
     private static func layer(
-        _ features: Scope, _ index: inout Int, _ inputs: Int, _ outputs: Int, normalizes: Bool,
+        _ features: Scope, _ index: inout Int, _ inputs: Int, _ outputs: Int, _ variant: Variant, normalizes: Bool,
         activation: Activation
     ) -> any Module {
         defer { index += normalizes ? 3 : 2 }
         let convolution = Convolution2D(
             features / index, inputChannels: inputs, outputChannels: outputs,
             window: SlidingWindow(3, padding: .symmetric(1)), usesBias: true,
-            activation: normalizes ? .identity : activation, initializer: .kaimingNormal(.fanOut),
-            biasInitializer: .zeros)
+            activation: normalizes ? .identity : activation,
+            initializer: variant == .keras ? .glorotUniform : .kaimingNormal(.fanOut), biasInitializer: .zeros)
         guard normalizes else { return convolution }
         return ConvolutionBatchNorm(
             convolution: convolution, normalization: features / (index + 1), activation: activation)
     }
 
-    private static func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {
-        Linear(
-            scope, inputs: inputs, outputs: outputs, initializer: .normal(standardDeviation: 0.01),
-            biasInitializer: .zeros)
+    /// keras.applications: block1_conv1 is features.0, fc1 and fc2 the hidden layers. Keras flattens H×W×C.
+    static func kerasLayers(_ depth: Depth) -> [KerasLayer] {
+        var index = 0
+        var layers: [KerasLayer] = []
+        for (block, count) in depth.blocks.enumerated() {
+            for position in 1...count {
+                let name = "block\(block + 1)_conv\(position)"
+                layers.append(KerasLayer(name, .convolution(hasBias: true), "features.\(index)"))
+                index += 2
+            }
+            index += 1
+        }
+        return layers + [
+            KerasLayer("fc1", .denseAfterFlatten(channels: widths[4]), "classifier.0"),
+            KerasLayer("fc2", .dense, "classifier.3"), KerasLayer("predictions", .dense, "classifier.6"),
+        ]
     }
 }

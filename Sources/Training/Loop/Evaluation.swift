@@ -17,7 +17,7 @@ import Tensors
 /// - Throws: what data and network throw, and `TrainingError.notFiniteLoss`, on every rank.
 public func evaluate(
     _ network: Network, on loader: any BatchSource, batch: Int, collectives: Collectives, threads: Int = 1,
-    isAskedToStop: () -> Bool = { false }, forward: ((Batch) throws -> Tensor)? = nil
+    isAskedToStop: () -> Bool = { false }, forward: ((Batch, ForwardContext) throws -> Tensor)? = nil
 ) throws -> Evaluation {
     let architecture = network.architecture
     var metrics = ClassificationMetrics(classes: architecture.classes, areTokens: architecture.predictsTokens)
@@ -25,6 +25,7 @@ public func evaluate(
     var skipped: [String] = []
     var isStopped = false
     var failure: Error?
+    let context = ForwardContext.compiledInference()
     let share = Sampler.slice(
         0..<loader.dataset.count, rank: collectives.rank, worldSize: collectives.worldSize)
     do {
@@ -41,7 +42,7 @@ public func evaluate(
                 skipped += samples.skipped
                 guard samples.count > 0 else { continue }
                 try requireLabels(samples.labels.indices, metrics)
-                let logits = try forward.map { try $0(samples) } ?? network.logits(of: samples.fields, .inference)
+                let logits = try forward.map { try $0(samples, context) } ?? network.logits(of: samples.fields, context)
                 let loss = crossEntropy(
                     logits, labels: samples.labels, ignoreIndex: metrics.areTokens ? Batch.ignoredLabel : nil)
                 try logits.withScalars {
@@ -113,7 +114,17 @@ extension Network {
     package func logits(
         of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
     ) throws -> Tensor {
-        try self(input(of: fields), context.reading(fields), startingAt: first)
+        try output(of: fields, context, startingAt: first).logits
+    }
+
+    /// Logits of a batch, in training with those of an auxiliary classifier.
+    ///
+    /// - Parameter first: as above.
+    /// - Throws: as above.
+    func output(
+        of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
+    ) throws -> NetworkOutput {
+        try output(input(of: fields), context.reading(fields), startingAt: first)
     }
 
     /// What goes in.

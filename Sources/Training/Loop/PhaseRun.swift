@@ -401,7 +401,7 @@ final class PhaseRun {
             loop.network, on: trunk.validationSource(loader), batch: loop.settings.validationBatch,
             collectives: loop.collectives, threads: loop.settings.dataThreads,
             isAskedToStop: loop.environment.isAskedToStop
-        ) { [self] in try trunk($0.fields, .inference) }
+        ) { [self] in try trunk($0.fields, $1).logits }
         guard !evaluation.isStopped else { return nil }
         reportSkipped(evaluation.skipped, of: loader)
         let summary = evaluation.metrics.summary

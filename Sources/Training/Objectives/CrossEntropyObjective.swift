@@ -1,4 +1,5 @@
 import Datasets
+import Models
 import Tensors
 
 /// Softmax cross-entropy: of a classifier the global mean over samples, of what predicts tokens over tokens.
@@ -6,7 +7,8 @@ import Tensors
 ///     loss = Σ over labels of [ (1 - s) · -log p(label) + s / C · Σ over classes of -log p(class) ] / labels
 ///
 /// with the label smoothing s (Szegedy et al. 2016, https://arxiv.org/abs/1512.00567), as PyTorch's
-/// `CrossEntropyLoss` has it. Labels N×T are those of tokens; `Batch.ignoredLabel` among them counts nothing.
+/// `CrossEntropyLoss` has it. Labels N×T are those of tokens; `Batch.ignoredLabel` among them counts nothing. Where the network
+/// has an auxiliary classifier, its loss is added with its weight.
 public struct CrossEntropyObjective: Objective {
     /// In 0..<1.
     public let labelSmoothing: Double
@@ -41,13 +43,13 @@ public struct CrossEntropyObjective: Objective {
             let sum = try forward.crossEntropy(fields, labels, Float(labelSmoothing))
             return ObjectiveValue(terms: terms, sums: [sum], count: count(labels))
         }
-        let logits = try forward.logits(fields)
-        let classes = logits.shape.last ?? 0
+        let output = try forward.output(fields)
+        let classes = output.logits.shape.last ?? 0
         for label in labels.indices where label < 0 || Int(label) >= classes {
             throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
         }
-        let sum = crossEntropy(logits, labels: labels, labelSmoothing: Float(labelSmoothing))
-        return ObjectiveValue(terms: terms, sums: [sum], logits: logits.detached, labels: labels)
+        let sum = output.crossEntropy(labels: labels, labelSmoothing: Float(labelSmoothing))
+        return ObjectiveValue(terms: terms, sums: [sum], logits: output.logits.detached, labels: labels)
     }
 
     /// Labels that count.

@@ -1,5 +1,6 @@
 import Datasets
 import Layers
+import Models
 import Tensors
 
 /// What a turn minimises: one or more terms, each a sum over something divided by how much of it there
@@ -32,30 +33,30 @@ public protocol Objective {
 
 /// The network in training mode, as objectives call it: with the fields of a batch, of which `images` or `tokens` go in.
 public struct ForwardPass {
-    /// Logits N×classes, of what predicts tokens N×T×vocabulary.
-    public let logits: (_ fields: [String: Tensor]) throws -> Tensor
+    /// Logits N×classes, of what predicts tokens N×T×vocabulary, and those of an auxiliary classifier.
+    public let output: (_ fields: [String: Tensor]) throws -> NetworkOutput
     /// The cross-entropy between logits and labels, summed over labels other than `Batch.ignoredLabel`; all logits of a
     /// large vocabulary are never in memory at one time.
     public let crossEntropy: (_ fields: [String: Tensor], _ labels: Tensor, _ smoothing: Float) throws -> Tensor
 
     public init(
-        logits: @escaping (_ fields: [String: Tensor]) throws -> Tensor,
+        output: @escaping (_ fields: [String: Tensor]) throws -> NetworkOutput,
         crossEntropy: @escaping (_ fields: [String: Tensor], _ labels: Tensor, _ smoothing: Float) throws -> Tensor
     ) {
-        (self.logits, self.crossEntropy) = (logits, crossEntropy)
+        (self.output, self.crossEntropy) = (output, crossEntropy)
     }
 
     /// A pass from what goes in to logits.
     public init(_ logits: @escaping (Tensor) throws -> Tensor) {
-        func run(_ fields: [String: Tensor]) throws -> Tensor {
+        func run(_ fields: [String: Tensor]) throws -> NetworkOutput {
             guard let input = fields["images"] ?? fields["tokens"] else {
                 throw TrainingError.missingField(objective: "forward", stream: "train", field: "images")
             }
-            return try logits(input)
+            return NetworkOutput(logits: try logits(input))
         }
-        self.init(logits: run) { fields, labels, smoothing in
-            Tensors.crossEntropy(
-                try run(fields), labels: labels, labelSmoothing: smoothing, ignoreIndex: Batch.ignoredLabel)
+        self.init(output: run) { fields, labels, smoothing in
+            try run(fields).crossEntropy(
+                labels: labels, labelSmoothing: smoothing, ignoreIndex: Batch.ignoredLabel)
         }
     }
 }

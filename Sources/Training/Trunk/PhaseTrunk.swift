@@ -152,14 +152,17 @@ final class PhaseTrunk {
     /// Where batches for validation come from.
     func validationSource(_ loader: BatchLoader) -> any BatchSource { cachedValidation ?? loader }
 
-    /// What the sources give, as logits N×classes, of what predicts tokens N×T×vocabulary.
-    func callAsFunction(_ fields: [String: Tensor], _ context: ForwardContext) throws -> Tensor {
-        guard plan.path != .whole else { return try loop.network.logits(of: fields, context) }
+    /// What the sources give, as logits N×classes, of what predicts tokens N×T×vocabulary; in training with those of an
+    /// auxiliary classifier where the stages before it are not of the trunk.
+    func callAsFunction(_ fields: [String: Tensor], _ context: ForwardContext) throws -> NetworkOutput {
+        guard plan.path != .whole else { return try loop.network.output(of: fields, context) }
         let input = try loop.network.input(of: fields)
         if plan.path == .cached { samplesRead += input.shape[0] }
-        guard let compiled else { return try loop.network(input, context, startingAt: plan.stages) }
-        guard input.shape[0] > 0 else { return try loop.network(input, context) }
-        return try loop.network(withoutTape { try compiled(input) }, context, startingAt: plan.stages)
+        guard let compiled else { return try loop.network.output(input, context, startingAt: plan.stages) }
+        let features =
+            input.shape[0] > 0
+            ? try withoutTape { try compiled(input) } : try loop.network.run(input, stages: 0..<plan.stages, context)
+        return try loop.network.output(features, context, startingAt: plan.stages)
     }
 
     // MARK: After the last step

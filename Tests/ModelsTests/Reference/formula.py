@@ -42,3 +42,10 @@ def filled(model):
 
 def numbers(tensor):
     return [float("%.9g" % v) for v in tensor.detach().flatten().tolist()]
+
+
+def summary(gradient):
+    """Largest magnitude, sum, first, middle and last entry."""
+    g = gradient.detach().flatten()
+    values = [g.abs().max(), g.sum(), g[0], g[(g.numel() - 1) // 2], g[-1]]
+    return [float("%.5g" % v) for v in values]

@@ -21,6 +21,7 @@ sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registr
 from torchvision import models as tv  # noqa: E402
 
 from formula import filled, formula, numbers  # noqa: E402
+from networks import CIFARResNet, MobileNetV1, move_strides  # noqa: E402
 
 HERE = Path(__file__).parent
 DATA = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/data")
@@ -58,14 +59,6 @@ def training(model, size):
 # -- variants of torchvision's networks ------------------------------------------------------------
 
 
-def move_strides(model):
-    """v1.5 to v1: the stride of a bottleneck goes from its 3x3 to its first 1x1."""
-    for m in model.modules():
-        if isinstance(m, tv.resnet.Bottleneck):
-            m.conv1.stride, m.conv2.stride = m.conv2.stride, (1, 1)
-    return model
-
-
 def keras_resnet(model):
     move_strides(model)
     for name, m in model.named_modules():
@@ -101,40 +94,7 @@ def keras_mobilenet_v2(model):
     return model
 
 
-# -- CIFAR ResNets and the published files -----------------------------------------------------------
-
-
-class CIFARBlock(nn.Module):
-    def __init__(self, inputs, outputs, stride):
-        super().__init__()
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outputs)
-        self.stride, self.extra = stride, outputs - inputs
-
-    def forward(self, x):
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.stride > 1:
-            x = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, self.extra // 2, self.extra // 2))
-        return F.relu(x + y)
-
-
-class CIFARResNet(nn.Module):
-    def __init__(self, blocks):
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 16, 3, 1, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        for i, (inputs, outputs) in enumerate([(16, 16), (16, 32), (32, 64)]):
-            first = CIFARBlock(inputs, outputs, 1 if i == 0 else 2)
-            rest = [CIFARBlock(outputs, outputs, 1) for _ in range(blocks - 1)]
-            setattr(self, f"layer{i + 1}", nn.Sequential(first, *rest))
-        self.linear = nn.Linear(64, 10)
-
-    def forward(self, x):
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.linear(x.mean((2, 3)))
+# -- the published files ------------------------------------------------------------------------------
 
 
 def published_torch(model, path):
@@ -146,27 +106,7 @@ def published_torch(model, path):
 
 
 def mobilenet_v1_torch():
-    def bn(i, o, s):
-        return nn.Sequential(nn.Conv2d(i, o, 3, s, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.1))
-
-    def dw(i, o, s):
-        return nn.Sequential(
-            nn.Conv2d(i, i, 3, s, 1, groups=i, bias=False), nn.BatchNorm2d(i), nn.LeakyReLU(0.1),
-            nn.Conv2d(i, o, 1, 1, 0, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.1))
-
-    class Model(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stage1 = nn.Sequential(
-                bn(3, 8, 2), dw(8, 16, 1), dw(16, 32, 2), dw(32, 32, 1), dw(32, 64, 2), dw(64, 64, 1))
-            self.stage2 = nn.Sequential(dw(64, 128, 2), *[dw(128, 128, 1) for _ in range(5)])
-            self.stage3 = nn.Sequential(dw(128, 256, 2), dw(256, 256, 1))
-            self.fc = nn.Linear(256, 1000)
-
-        def forward(self, x):
-            return self.fc(self.stage3(self.stage2(self.stage1(x))).mean((2, 3)))
-
-    return published_torch(Model(), "imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar")
+    return published_torch(MobileNetV1(0.25), "imagenet-mobilenetv1-0.25-pytorch/mobilenetV1X0.25_pretrain.tar")
 
 
 def keras_weights(path):

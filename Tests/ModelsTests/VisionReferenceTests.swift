@@ -1,0 +1,207 @@
+import Foundation
+import Layers
+import Models
+import Tensors
+import XCTest
+
+/// What Reference/make_vision_reference.py and make_keras_reference.py found, in float64.
+struct VisionReference: Decodable {
+    struct Case: Decodable {
+        /// By input size, the native one among them.
+        let logits: [String: [Float]]
+        /// Of the auxiliary classifier at `size`.
+        let auxiliary: [Float]?
+        /// The input's size for the following.
+        let size: Int
+        let loss: Float
+        /// Of each parameter: largest magnitude, sum, first, middle and last entry.
+        let gradients: [[Float]]
+    }
+
+    /// By name and variant; after a space may follow whose network it is.
+    let networks: [String: Case]
+
+    static func read(_ file: String) throws -> VisionReference {
+        let path = ReferenceNumbers.folder.appendingPathComponent(file)
+        return try JSONDecoder().decode(Self.self, from: Data(contentsOf: path))
+    }
+
+    /// The largest differences found, relative to the largest value: for a report.
+    struct Errors {
+        var logits: Float = 0
+        var gradients: Float = 0
+    }
+}
+
+/// Every vision architecture and variant, filled by a formula, gives what torchvision, timm and Keras give in evaluation:
+/// logits at two input sizes and the gradient of every parameter.
+final class VisionReferenceTests: XCTestCase {
+    func testTorchvisionAndTimm() throws {
+        let cases = try VisionReference.read("vision.json").networks
+        XCTAssertEqual(cases.count, 34)
+        for (key, expected) in cases.sorted(by: { $0.key < $1.key }) {
+            let network = try architecture(key).network()
+            Formula.fill(network)
+            let parameters = network.store.parameters.sorted { $0.path < $1.path }
+            try check(network, parameters, expected, key) { gradient, _ in gradient }
+        }
+    }
+
+    func testKeras() throws {
+        let cases = try VisionReference.read("keras.json").networks
+        XCTAssertEqual(cases.count, 21)
+        for (key, expected) in cases.sorted(by: { $0.key < $1.key }) {
+            let architecture = try architecture(key)
+            let network = architecture.network()
+            let layers = try XCTUnwrap(architecture.kerasLayers, key)
+            var learned: [(parameter: Parameter, array: KerasArray)] = []
+            for layer in layers {
+                for variable in layer.variables {
+                    let parameter = network.store[variable.path]
+                    let own = try XCTUnwrap(
+                        parameter?.shape ?? network.store[buffer: variable.path]?.shape, "\(key): \(variable.path)")
+                    let array = KerasArray(layer.kind, variable, canonical: own)
+                    let value = array.canonical(Formula.keras(variable.name, of: layer.name, array.shape))
+                    if let parameter {
+                        parameter.value = value
+                        learned.append((parameter, array))
+                    } else {
+                        network.store[buffer: variable.path]?.value = value
+                    }
+                }
+            }
+            XCTAssertEqual(Set(learned.map(\.parameter.path)), Set(network.store.parameters.map(\.path)), key)
+            try check(network, learned.map(\.parameter), expected, key) { learned[$1].array.keras($0) }
+        }
+    }
+
+    private func architecture(_ key: String) throws -> Architecture {
+        try Architecture(named: String(key.prefix { $0 != " " }), classes: 10)
+    }
+
+    /// - Parameters:
+    ///   - parameters: in the order of the reference's gradients.
+    ///   - arranged: a gradient in the layout of the reference.
+    private func check(
+        _ network: Network, _ parameters: [Parameter], _ expected: VisionReference.Case, _ key: String,
+        arranged: (Tensor, _ index: Int) -> Tensor
+    ) throws {
+        var errors = VisionReference.Errors()
+        for (size, numbers) in expected.logits {
+            let side = try XCTUnwrap(Int(size))
+            let images = Formula.tensor("input\(size)", [2, 3, side, side])
+            let logits = try withoutTape { try network(images) }.scalars
+            assertClose(logits, numbers, tolerance: 1e-4, "\(key) at \(size)")
+            errors.logits = max(errors.logits, difference(logits, numbers, (numbers.map(abs).max() ?? 1)))
+        }
+        let images = Formula.tensor("input\(expected.size)", [2, 3, expected.size, expected.size])
+        let gradients = try self.gradients(network, images, parameters, expected, key)
+        XCTAssertEqual(gradients.count, expected.gradients.count, key)
+        for (index, (parameter, numbers)) in zip(parameters, expected.gradients).enumerated() {
+            let values = arranged(gradients[index], index).scalars
+            let picks = [0, (values.count - 1) / 2, values.count - 1].map { values[$0] }
+            let found = [values.reduce(0) { max($0, abs($1)) }] + picks
+            let wanted = [numbers[0]] + numbers[2...]
+            assertClose(found, wanted, tolerance: 1e-3, "\(key): gradient of \(parameter.path)")
+            errors.gradients = max(errors.gradients, difference(found, wanted, numbers[0]))
+            let (sum, magnitude) = values.reduce(into: (0.0, 0.0)) { $0 = ($0.0 + Double($1), $0.1 + Double(abs($1))) }
+            XCTAssertEqual(sum, Double(numbers[1]), accuracy: 1e-3 * magnitude, "\(key): sum of \(parameter.path)")
+        }
+        if ProcessInfo.processInfo.environment["GRAFT_PRINT_ERRORS"] != nil {
+            print("\(key): logits \(errors.logits), gradients \(errors.gradients)")
+        }
+    }
+
+    private func difference(_ a: [Float], _ b: [Float], _ largest: Float) -> Float {
+        zip(a, b).map { abs($0 - $1) / largest }.max() ?? 0
+    }
+
+    /// Of the mean loss, that of the auxiliary classifier added where the reference has it.
+    private func gradients(
+        _ network: Network, _ images: Tensor, _ parameters: [Parameter], _ expected: VisionReference.Case, _ key: String
+    ) throws -> [Tensor] {
+        let labels = Tensor(indices: [1, 3], shape: [2])
+        var loss = try network.crossEntropy(images, labels: labels, .inference) * 0.5
+        if let numbers = expected.auxiliary {
+            let training = ForwardContext(isTraining: true, batchNorm: .frozen)
+            let output = try network.output(images, training)
+            let auxiliary = try XCTUnwrap(output.auxiliary, key)
+            assertClose(auxiliary.logits.scalars, numbers, tolerance: 1e-4, "\(key): auxiliary classifier")
+            XCTAssertEqual(auxiliary.weight, 0.4)
+            let share = crossEntropy(auxiliary.logits, labels: labels) * (0.5 * auxiliary.weight)
+            // What training minimises is the sum; dropout before the classifier draws the same in both passes.
+            let whole = try network.crossEntropy(images, labels: labels, training) * 0.5
+            let own = crossEntropy(output.logits, labels: labels) * 0.5
+            XCTAssertEqual(whole.scalar, own.scalar + share.scalar, accuracy: 1e-5 * whole.scalar)
+            loss = loss + share
+        } else {
+            XCTAssertNil(network.auxiliary, key)
+        }
+        XCTAssertEqual(loss.scalar, expected.loss, accuracy: 1e-4 * expected.loss, key)
+        return try gradient(of: loss, wrt: parameters.map(\.value))
+    }
+}
+
+/// One array of a Keras layer, and its layout.
+private struct KerasArray {
+    private enum Layout { case same, convolution, depthwise, dense, flattened(channels: Int) }
+    private let layout: Layout
+    private let canonicalShape: [Int]
+
+    init(_ kind: KerasLayer.Kind, _ variable: KerasLayer.Variable, canonical shape: [Int]) {
+        canonicalShape = shape
+        switch (variable.name, kind) {
+        case ("kernel", .convolution): layout = .convolution
+        case ("depthwise_kernel", .depthwiseConvolution): layout = .depthwise
+        case ("kernel", .dense): layout = .dense
+        case ("kernel", .denseAfterFlatten(let channels)): layout = .flattened(channels: channels)
+        default: layout = .same
+        }
+    }
+
+    /// O×I×H×W; where the canonical path holds a linear map or a flattened one, as what it stands for.
+    private var image: [Int] {
+        let s = canonicalShape
+        switch layout {
+        case .flattened(let channels):
+            let side = Int(Double(s[1] / channels).squareRoot())
+            return [s[0], channels, side, side]
+        case .convolution where s.count == 2: return s + [1, 1]
+        default: return s
+        }
+    }
+
+    var shape: [Int] {
+        let s = image
+        switch layout {
+        case .same: return s
+        case .convolution: return [s[2], s[3], s[1], s[0]]
+        case .depthwise: return [s[2], s[3], s[0], 1]
+        case .dense: return [s[1], s[0]]
+        case .flattened: return [s[1] * s[2] * s[3], s[0]]
+        }
+    }
+
+    /// From Keras's layout.
+    func canonical(_ array: Tensor) -> Tensor {
+        let s = image
+        switch layout {
+        case .same: return array
+        case .convolution: return array.transposed([3, 2, 0, 1]).reshaped(canonicalShape)
+        case .depthwise: return array.transposed([2, 3, 0, 1])
+        case .dense: return array.transposed()
+        case .flattened:
+            return array.reshaped([s[2], s[3], s[1], s[0]]).transposed([3, 2, 0, 1]).reshaped(canonicalShape)
+        }
+    }
+
+    /// To Keras's layout.
+    func keras(_ array: Tensor) -> Tensor {
+        switch layout {
+        case .same: return array
+        case .convolution, .flattened: return array.reshaped(image).transposed([2, 3, 1, 0]).reshaped(shape)
+        case .depthwise: return array.transposed([2, 3, 0, 1])
+        case .dense: return array.transposed()
+        }
+    }
+}
