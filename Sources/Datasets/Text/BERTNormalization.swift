@@ -14,7 +14,7 @@ struct BERTNormalization: Sendable {
         self.separatesChinese = separatesChinese
         self.stripsAccents = stripsAccents
         self.lowercases = lowercases
-        ascii = (0..<0x80).map { (byte: UInt8) in
+        ascii = (0..<0x80).map { (byte: UInt8) -> Int16 in
             let scalar = Unicode.Scalar(byte)
             if cleansText && scalar.isRemovedByBERT { return -1 }
             if cleansText && scalar.properties.isWhitespace { return 0x20 }

@@ -4,7 +4,7 @@ enum ByteLevel {
     /// The scalar for each byte: itself where it is printable, one from U+0100 on where it is not.
     static let alphabet: [Unicode.Scalar] = {
         var next: UInt32 = 0x100
-        return (0...255).map { (byte: UInt8) in
+        return (0...255).map { (byte: UInt8) -> Unicode.Scalar in
             if (0x21...0x7E).contains(byte) || (0xA1...0xAC).contains(byte) || byte >= 0xAE {
                 return Unicode.Scalar(byte)
             }

@@ -19,7 +19,7 @@ struct ByteTrie: Sendable {
     }
 
     @inline(__always)
-    private func slot(of key: UInt64) -> Int {
+    private func place(of key: UInt64) -> Int {
         var slot = Int(truncatingIfNeeded: (key &* 0x9E37_79B9_7F4A_7C15) >> shift)
         let mask = keys.count &- 1
         while keys[slot] != key && keys[slot] != 0 { slot = (slot &+ 1) & mask }
@@ -27,15 +27,15 @@ struct ByteTrie: Sendable {
     }
 
     /// Adds a string that is not empty; one that is already there gets the new number.
-    mutating func insert(_ string: some Sequence<UInt8>, at root: UInt32 = Self.root, value: Int32) {
+    mutating func insert(_ string: some Sequence<UInt8>, at root: UInt32 = ByteTrie.root, value: Int32) {
         var node = root
         for byte in string {
             let key = UInt64(node) << 8 | UInt64(byte)
-            var slot = slot(of: key)
+            var slot = place(of: key)
             if keys[slot] == 0 {
                 if used * 2 >= keys.count {
                     grow()
-                    slot = self.slot(of: key)
+                    slot = place(of: key)
                 }
                 keys[slot] = key
                 children[slot] = UInt32(values.count)
@@ -53,7 +53,7 @@ struct ByteTrie: Sendable {
         children = [UInt32](repeating: 0, count: oldKeys.count * 2)
         shift -= 1
         for (index, key) in oldKeys.enumerated() where key != 0 {
-            let slot = slot(of: key)
+            let slot = place(of: key)
             keys[slot] = key
             children[slot] = oldChildren[index]
         }
@@ -62,12 +62,12 @@ struct ByteTrie: Sendable {
     /// The number of the longest string with which `bytes` goes on at `range.lowerBound`, and where it ends.
     @inline(__always)
     func longest(
-        _ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, from root: UInt32 = Self.root
+        _ bytes: UnsafeBufferPointer<UInt8>, _ range: Range<Int>, from root: UInt32 = ByteTrie.root
     ) -> (value: Int32, end: Int)? {
         var node = root
         var best: (value: Int32, end: Int)?
         for position in range {
-            let slot = slot(of: UInt64(node) << 8 | UInt64(bytes[position]))
+            let slot = place(of: UInt64(node) << 8 | UInt64(bytes[position]))
             if keys[slot] == 0 { break }
             node = children[slot]
             let value = values[Int(node)]

@@ -50,7 +50,7 @@ struct SpecialTokenTemplate: Sendable {
 
     /// The tokens of all special pieces of one of the two, in order.
     static func specialTokens(_ pieces: [Piece]) -> [Int32] {
-        pieces.flatMap { if case .special(let tokens, _) = $0 { tokens } else { [] as [Int32] } }
+        pieces.flatMap { piece -> [Int32] in if case .special(let tokens, _) = piece { tokens } else { [] } }
     }
 
     /// Puts parts of one text or two together.

@@ -108,7 +108,7 @@ private struct JSONReader {
     static let deepest = 64
 
     mutating func document() throws -> JSONText {
-        let value = try value(depth: 0)
+        let value = try self.value(depth: 0)
         skipSpace()
         guard position == bytes.count else { throw broken("text after the end") }
         return value

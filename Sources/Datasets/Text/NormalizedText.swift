@@ -71,8 +71,3 @@ extension UnsafeBufferPointer<UInt8> {
         return count
     }
 }
-
-extension [UInt8] {
-    /// How many scalars these bytes of valid UTF-8 are.
-    var scalarCount: Int { withUnsafeBufferPointer { $0.scalarCount(0..<count) } }
-}

@@ -208,7 +208,7 @@ final class TokenizerCore: Sendable {
     func encoding(
         _ texts: [TokenizedText], _ addingSpecialTokens: Bool, _ maximumLength: Int?, _ truncation: Tokenizer.Truncation
     ) throws -> Encoding {
-        let lengths = try lengths(texts, addingSpecialTokens, maximumLength, truncation)
+        let lengths = try textLengths(texts, addingSpecialTokens, maximumLength, truncation)
         return template.assemble(
             zip(texts, lengths).map { ($0, 0..<$1) }, addingSpecialTokens: addingSpecialTokens)
     }
@@ -217,7 +217,7 @@ final class TokenizerCore: Sendable {
         _ texts: [TokenizedText], _ addingSpecialTokens: Bool, _ maximumLength: Int, _ stride: Int,
         _ truncation: Tokenizer.Truncation
     ) throws -> [Encoding] {
-        let lengths = try lengths(texts, addingSpecialTokens, maximumLength, truncation)
+        let lengths = try textLengths(texts, addingSpecialTokens, maximumLength, truncation)
         let windows = try zip(texts, lengths).map { text, length in
             if length > 0 && length < text.tokens.count && !(0..<length).contains(stride) {
                 throw DatasetError.cannotTruncate(
@@ -230,8 +230,9 @@ final class TokenizerCore: Sendable {
         }
         guard let first = windows.first, let text = texts.first else { return [] }
         func encoding(_ range: Range<Int>, _ other: Range<Int>?) -> Encoding {
-            template.assemble(
-                [(text, range)] + (other.map { [(texts[1], $0)] } ?? []), addingSpecialTokens: addingSpecialTokens)
+            var parts = [(text: text, range: range)]
+            if let other { parts.append((texts[1], other)) }
+            return template.assemble(parts, addingSpecialTokens: addingSpecialTokens)
         }
         guard windows.count > 1 else { return first.map { encoding($0, nil) } }
         // Hugging Face's order: the first window of both, then all others of the first text, then those of the second.
@@ -243,7 +244,7 @@ final class TokenizerCore: Sendable {
     }
 
     /// How many tokens of each text there is place for.
-    private func lengths(
+    private func textLengths(
         _ texts: [TokenizedText], _ addingSpecialTokens: Bool, _ maximumLength: Int?, _ truncation: Tokenizer.Truncation
     ) throws -> [Int] {
         let counts = texts.map(\.tokens.count)

@@ -19,9 +19,10 @@ struct TokenizerFile {
         let url = URL(fileURLWithPath: path)
         let beside = url.deletingLastPathComponent()
         let settingsPath = beside.appendingPathComponent("tokenizer_config.json").path
-        let settings: JSONText? =
-            FileManager.default.fileExists(atPath: settingsPath)
-            ? try JSONText(parsing: bytes(settingsPath), path: settingsPath) : nil
+        var settings: JSONText?
+        if FileManager.default.fileExists(atPath: settingsPath) {
+            settings = try JSONText(parsing: bytes(settingsPath), path: settingsPath)
+        }
         let json: JSONText
         switch url.lastPathComponent {
         case "merges.txt", "vocab.json":

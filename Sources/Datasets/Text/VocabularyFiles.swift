@@ -32,7 +32,9 @@ enum VocabularyFiles {
         let separator = special("sep_token", "[SEP]")
         let lowercases = settings?["do_lower_case"]?.flag ?? !hasUpperCase(text)
         let names = [special("pad_token", "[PAD]"), unknown, begin, separator, special("mask_token", "[MASK]")]
-        let vocabulary = lines.enumerated().map { ($1, JSONText.number(Double($0))) }
+        let vocabulary = lines.enumerated().map { number, line -> (name: [UInt8], value: JSONText) in
+            (line, .number(Double(number)))
+        }
         _ = try token(unknown)
         return [
             "version": "1.0", "truncation": .null, "padding": .null,
@@ -71,7 +73,7 @@ enum VocabularyFiles {
         let lines = bytes.split(separator: 0x0A).map { $0.last == 0x0D ? $0.dropLast() : $0 }
         let merges = lines.filter { !$0.starts(with: "#version".utf8) && !$0.isEmpty }.map { JSONText.text(Array($0)) }
         let names =
-            ["<|endoftext|>".utf8].map(Array.init)
+            [Array("<|endoftext|>".utf8)]
             + ["bos_token", "eos_token", "unk_token", "pad_token"].compactMap { TokenizerFile.content(settings?[$0]) }
         return [
             "version": "1.0", "truncation": .null, "padding": .null,
