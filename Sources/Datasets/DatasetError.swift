@@ -48,11 +48,17 @@ public enum DatasetError: GraftError, Equatable {
     /// A shard received from the coordinator that does not hold what was announced.
     case damagedShard(reason: String)
     case sampleNotHeld(index: Int)
+    /// A folder without the files of a tokenizer.
+    case noTokenizer(path: String)
+    /// A tokenizer of a kind that Graft does not have; `key` is the path in its file.
+    case unsupportedTokenizer(path: String, key: String, value: String, rule: String)
+    /// A text that cannot be cut to `length` tokens as asked.
+    case cannotTruncate(length: Int, reason: String)
 
     public var exitCode: ExitCode {
         switch self {
         case .unknownClass, .duplicateClass, .invalidSelection, .invalidTransform, .moreRanksThanSamples,
-            .invalidBatch, .severalParts, .unknownColumn, .columnsUnclear:
+            .invalidBatch, .severalParts, .unknownColumn, .columnsUnclear, .cannotTruncate:
             return .usage
         case .damagedShard, .sampleNotHeld:
             return .cluster
@@ -152,6 +158,12 @@ extension DatasetError {
             return "samples sent by the coordinator are damaged (\(reason))"
         case .sampleNotHeld(let index):
             return "sample \(index) was not sent to this rank"
+        case .noTokenizer(let path):
+            return "\(path): no tokenizer found; expected tokenizer.json, or vocab.txt, or vocab.json with merges.txt"
+        case .unsupportedTokenizer(let path, let key, let value, let rule):
+            return "\(path): \(key): \(value) is not supported; \(rule)"
+        case .cannotTruncate(let length, let reason):
+            return "maximum length: \(length) tokens are not possible; \(reason)"
         }
     }
 
