@@ -1,3 +1,4 @@
+import Foundation
 import Models
 
 /// A weight file seen as a network: its tensors under canonical paths, and what they are weights of.
@@ -25,18 +26,34 @@ struct RecognisedWeights {
         // What names and shapes tell of variant and sizes counts for the architecture that they tell, no other.
         let told = guess?.name == chosen ? guess : nil
         let isVariantSaid =
-            variant != nil || name?.contains("-") == true || (name == nil && file.metadata.variant != nil)
+            variant != nil || name?.contains("-") == true
+            || (name == nil && said != nil && (file.metadata.variant != nil || file.metadata.architecture == nil))
         let known = try Architecture(
             named: chosen, variant: isVariantSaid ? said?.variant : told?.variant ?? said?.variant,
-            sizes: said.flatMap { $0.sizes.isEmpty ? nil : $0.sizes } ?? told?.sizes ?? [:])
+            sizes: said.flatMap { $0.sizes.isEmpty ? nil : $0.sizes } ?? told?.sizes ?? [:], dropout: said?.dropout)
         architecture = try Self.fit(known, to: tensors)
+    }
+
+    /// The tensors as those of a network that is known.
+    init(_ file: WeightFile, as architecture: Architecture) {
+        let canonical = CanonicalTensors(file, as: architecture)
+        (tensors, unmapped, self.architecture) = (canonical.tensors, canonical.unmapped, architecture)
     }
 
     /// What the user says, else what the file says; nil where neither does.
     private static func said(by file: WeightFile, architecture name: String?, variant: String?) throws -> Architecture?
     {
-        guard let chosen = name ?? file.metadata.architecture else { return nil }
-        return try Architecture(named: chosen, variant: variant ?? (name == nil ? file.metadata.variant : nil))
+        if let name { return try Architecture(named: name, variant: variant) }
+        let metadata = file.metadata
+        if let chosen = metadata.architecture {
+            return try Architecture(
+                named: chosen, variant: variant ?? metadata.variant, sizes: metadata.sizes ?? [:],
+                dropout: metadata.dropout)
+        }
+        guard let config = metadata.notes["config.json"].map({ Data($0.utf8) }),
+            Architecture.isKnown(huggingFace: config)
+        else { return nil }
+        return try Architecture(huggingFace: config, variant: variant)
     }
 
     /// The architecture with the number of classes and input channels that the tensors have.
@@ -47,6 +64,6 @@ struct RecognisedWeights {
         let channels = first.flatMap { $0.count == 4 && $0[1] > 0 ? $0[1] : nil }
         return try Architecture(
             named: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
-            classes: classes.map { max(1, $0) }, inputChannels: channels)
+            classes: classes.map { max(1, $0) }, inputChannels: channels, dropout: architecture.dropout)
     }
 }

@@ -6,11 +6,13 @@ import Tensors
 extension WeightFile {
     /// A network's parameters and buffers under their own paths, ready to be written.
     ///
-    /// - Parameter metadata: architecture, variant and preprocessing are filled in where they are nil.
+    /// - Parameter metadata: architecture, variant, sizes, dropout and preprocessing are filled in where they are nil.
     public init(_ network: Network, metadata: WeightMetadata = WeightMetadata()) {
         var metadata = metadata
         metadata.architecture = metadata.architecture ?? network.architecture.name
         metadata.variant = metadata.variant ?? network.architecture.variant
+        metadata.sizes = metadata.sizes ?? (network.architecture.sizes.isEmpty ? nil : network.architecture.sizes)
+        metadata.dropout = metadata.dropout ?? network.architecture.dropout
         metadata.preprocessing = metadata.preprocessing ?? network.architecture.preprocessing
         let parameters = network.store.parameters.map { parameter in
             StoredTensor(

@@ -23,15 +23,15 @@ public enum WeightLoader {
     /// - Parameters:
     ///   - path: names the file in errors.
     ///   - classes: the number of outputs, by default that of the file; another one needs a new head.
+    ///   - dropout: of a network over text, by default what the file says, else as published.
     ///   - seed: what a new head is drawn from.
     /// - Throws: `LoadError`, `ModelError`.
     public static func network(
         from file: WeightFile, path: String, architecture: String? = nil, variant: String? = nil,
-        classes: Int? = nil, head: HeadPolicy = .keep, seed: UInt64 = 0
+        classes: Int? = nil, dropout: Float? = nil, head: HeadPolicy = .keep, seed: UInt64 = 0
     ) throws -> (network: Network, report: LoadReport) {
         let weights = try RecognisedWeights(file, path: path, architecture: architecture, variant: variant)
-        let network = try weights.architecture.with(classes: classes ?? weights.architecture.classes)
-            .network(seed: seed)
+        let network = try weights.architecture.with(classes: classes, dropout: dropout).network(seed: seed)
         return (network, try load(weights, into: network, head: head, path: path))
     }
 
@@ -42,9 +42,7 @@ public enum WeightLoader {
     public static func load(
         _ file: WeightFile, into network: Network, head: HeadPolicy = .keep, path: String
     ) throws -> LoadReport {
-        let weights = try RecognisedWeights(
-            file, path: path, architecture: network.architecture.name, variant: network.architecture.variant)
-        return try load(weights, into: network, head: head, path: path)
+        try load(RecognisedWeights(file, as: network.architecture), into: network, head: head, path: path)
     }
 
     private static func load(
@@ -99,6 +97,8 @@ private struct Matching {
             // PyTorch before 0.4.1 and Keras do not count batches.
             if isCounter {
                 note(path, nil, shape, .newlyInitialised, "0, the file does not count batches")
+            } else if head == .new, network.isNewWithHead(path) {
+                note(path, nil, shape, .newlyInitialised, "head: new, and the file has none")
             } else {
                 missing.append(path)
             }
@@ -130,6 +130,10 @@ private struct Matching {
                 let same = weights.tensors[original], same.stored.bytes == stored.bytes
             {
                 note(nil, stored.name, stored.shape, .refused, "the same as \(same.stored.name)")
+            } else if network.architecture.family.isOfHead(path),
+                head == .new || network.architecture.output == .embedding
+            {
+                note(nil, stored.name, stored.shape, .refused, head == .new ? "head: new" : "this variant has no head")
             } else if path.hasSuffix(".num_batches_tracked"), known.contains(runningMean(beside: path)) {
                 note(nil, stored.name, stored.shape, .refused, "this variant does not count batches")
             } else {

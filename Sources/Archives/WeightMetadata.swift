@@ -8,6 +8,10 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
     public var architecture: String?
     /// Which variant of it, such as `keras`.
     public var variant: String?
+    /// Numbers that the name does not say, as `Architecture.sizes` has them.
+    public var sizes: [String: Int]?
+    /// The rate of dropout where it is not the published one.
+    public var dropout: Float?
     /// What is done to a picture before the network sees it.
     public var preprocessing: Preprocessing?
     /// One name per output, in output order.
@@ -19,12 +23,15 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
     public var notes: [String: String]
 
     public init(
-        architecture: String? = nil, variant: String? = nil, preprocessing: Preprocessing? = nil,
+        architecture: String? = nil, variant: String? = nil, sizes: [String: Int]? = nil, dropout: Float? = nil,
+        preprocessing: Preprocessing? = nil,
         classNames: [String]? = nil, provenance: String? = nil, license: String? = nil,
         notes: [String: String] = [:]
     ) {
         self.architecture = architecture
         self.variant = variant
+        self.sizes = sizes
+        self.dropout = dropout
         self.preprocessing = preprocessing
         self.classNames = classNames
         self.provenance = provenance
@@ -36,6 +43,8 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         architecture = try container.decodeIfPresent(String.self, forKey: .architecture)
         variant = try container.decodeIfPresent(String.self, forKey: .variant)
+        sizes = try container.decodeIfPresent([String: Int].self, forKey: .sizes)
+        dropout = try container.decodeIfPresent(Float.self, forKey: .dropout)
         preprocessing = try container.decodeIfPresent(Preprocessing.self, forKey: .preprocessing)
         classNames = try container.decodeIfPresent([String].self, forKey: .classNames)
         provenance = try container.decodeIfPresent(String.self, forKey: .provenance)

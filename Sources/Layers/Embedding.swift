@@ -4,14 +4,18 @@ import Tensors
 public struct Embedding: Module {
     public let path: String
     public let weight: Parameter
+    /// The token whose row does not learn from where it is looked up; nil where all do.
+    public let padding: Int32?
 
     /// Registers `weight` in `scope`.
     ///
     /// - Parameters:
     ///   - count: V, the number of rows.
     ///   - width: W.
-    public init(_ scope: Scope, count: Int, width: Int, initializer: Initializer) {
+    ///   - padding: the token whose row does not learn, as PyTorch's `padding_idx`.
+    public init(_ scope: Scope, count: Int, width: Int, padding: Int32? = nil, initializer: Initializer) {
         path = scope.path
+        self.padding = padding
         weight = scope.parameter("weight", shape: [count, width], role: .weight, initializer: initializer)
     }
 
@@ -21,7 +25,7 @@ public struct Embedding: Module {
         if let token = tokens.indices.first(where: { $0 < 0 || Int($0) >= rows }) {
             throw LayerError.tokenOutOfRange(path: path, token: Int(token), count: rows)
         }
-        return weight.value.gathered(rows: tokens)
+        return weight.value.gathered(rows: tokens, constant: padding)
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {

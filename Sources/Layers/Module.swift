@@ -49,6 +49,11 @@ public struct ForwardContext {
     /// N×T, added to the attention scores of keys: -∞ for padding, 0 for tokens; nil where all are tokens. The network
     /// sets it from the tokens it is given.
     public var keyMask: Tensor?
+    /// N×T, `Int32`: which segment each token belongs to, such as 0 for a question and 1 for the text it is asked of; nil
+    /// where all belong to the first. Networks without segments pass over it.
+    public var segments: Tensor?
+    /// What causal attention remembers of the positions before the input; nil where the input is the whole sequence.
+    public var cache: AttentionCache?
     /// Whether a training pass keeps the inputs of segments only, so that backward computes the segments again.
     public var recomputes: Bool
     /// What the segment under way has noted, or takes over from its first pass; nil outside of such segments.

@@ -5,7 +5,8 @@ import Tensors
 ///
 /// Input N×T×W for each of query (which may be of fewer positions), key and value, or N×T×3W where one map gives them
 /// side by side; output as the query. In
-/// training probabilities are dropped with `dropout`. Keys at which the context's mask is -∞ count nothing.
+/// training probabilities are dropped with `dropout`. Keys at which the context's mask is -∞ count nothing. Where the
+/// context has a cache, the positions follow those that it holds, and see these too.
 public struct SelfAttention {
     public let path: String
     public let heads: Int
@@ -25,7 +26,16 @@ public struct SelfAttention {
 
     /// - Parameter packed: N×T×3W: query, key and value side by side.
     public func callAsFunction(packed: Tensor, _ context: ForwardContext) -> Tensor {
-        attention(packed: packed, mask: context.keyMask, rule(packed.shape[1], packed.shape[1], context))
+        guard let cache = context.cache else {
+            return attention(
+                packed: packed, mask: context.keyMask, rule(packed.shape[1], packed.shape[1], context))
+        }
+        let width = packed.shape[2] / 3
+        let parts = (0..<3).map { packed.sliced(axis: 2, $0 * width..<($0 + 1) * width) }
+        let (key, value, position) = cache.extend(path, key: parts[1], value: parts[2])
+        var rule = self.rule(packed.shape[1], key.shape[1], context)
+        rule.position = position
+        return attention(query: parts[0], key: key, value: value, mask: context.keyMask, rule)
     }
 
     private func rule(_ queries: Int, _ keys: Int, _ context: ForwardContext) -> AttentionRule {

@@ -15,6 +15,8 @@ public struct Architecture: Sendable {
     public let classes: Int
     /// 3 for RGB, 1 for grey.
     public let inputChannels: Int
+    /// The rate of all dropout of a network over text; nil for the rates of the published ones.
+    public let dropout: Float?
     /// The family it belongs to.
     public let family: Family
     private let member: Member
@@ -26,10 +28,11 @@ public struct Architecture: Sendable {
     ///   - variant: a variant from the table.
     ///   - sizes: numbers that the name does not say.
     ///   - classes: the number of outputs, by default that of the published weights.
+    ///   - dropout: in 0..<1; the rate of all dropout of a network over text, by default as published.
     /// - Throws: `ModelError` with the nearest names or the known variants.
     public init(
         named name: String, variant: String? = nil, sizes: [String: Int] = [:], classes: Int? = nil,
-        inputChannels: Int? = nil
+        inputChannels: Int? = nil, dropout: Float? = nil
     ) throws {
         let parts = name.split(separator: "-", maxSplits: 1).map(String.init)
         let asked = MemberName(
@@ -45,8 +48,11 @@ public struct Architecture: Sendable {
         self.sizes = member.sizes
         self.classes = classes ?? member.classes
         self.inputChannels = inputChannels ?? 3
+        self.dropout = dropout
         try check(self.classes, "classes")
         try check(self.inputChannels, "input channels")
+        try checkOutput()
+        try checkDropout()
     }
 
     private static func find(_ asked: MemberName) throws -> (Family, Member)? {
@@ -56,10 +62,13 @@ public struct Architecture: Sendable {
         return nil
     }
 
-    /// The same architecture with another number of classes.
-    public func with(classes: Int) throws -> Architecture {
+    /// The same architecture with another number of classes, another dropout, or both.
+    ///
+    /// - Throws: `ModelError.invalidNumber`.
+    public func with(classes: Int? = nil, dropout: Float? = nil) throws -> Architecture {
         try Architecture(
-            named: name, variant: variant, sizes: sizes, classes: classes, inputChannels: inputChannels)
+            named: name, variant: variant, sizes: sizes, classes: classes ?? self.classes,
+            inputChannels: inputChannels, dropout: dropout ?? self.dropout)
     }
 
     /// Builds the network.
@@ -75,6 +84,9 @@ public struct Architecture: Sendable {
 
     /// Keras's layers with weights, in the order of Keras's `model.layers`; nil where Keras has no such network.
     public var kerasLayers: [KerasLayer]? { member.kerasLayers }
+
+    /// What comes out, and what it learns from.
+    public var output: OutputKind { member.output }
 
     /// What tokens a network over text takes; nil for a network over images.
     public var tokens: TokenInput? {
@@ -118,6 +130,22 @@ public struct Architecture: Sendable {
         }
     }
 
+    /// Only classifiers may have any number of outputs.
+    private func checkOutput() throws {
+        guard output != .classes, output != .tokenClasses, classes != member.classes else { return }
+        throw ModelError.invalidNumber(
+            architecture: description, key: "classes", value: "\(classes)", expected: "\(member.classes) or none")
+    }
+
+    private func checkDropout() throws {
+        guard let dropout else { return }
+        let expected = tokens == nil ? "none: it is fixed in networks over images" : "0 or more and less than 1"
+        guard tokens != nil, dropout >= 0, dropout < 1 else {
+            throw ModelError.invalidNumber(
+                architecture: name, key: "dropout", value: "\(dropout)", expected: expected)
+        }
+    }
+
     /// `mobilenet_v1` and 0.25 → `mobilenet_v1_0.25`; nothing is appended for 1.
     public static func name(_ family: String, width: Double) -> String {
         width == 1 ? family : "\(family)_\(String(format: "%g", width))"
@@ -127,7 +155,7 @@ public struct Architecture: Sendable {
 extension Architecture: Equatable {
     public static func == (a: Architecture, b: Architecture) -> Bool {
         (a.name, a.variant, a.classes, a.inputChannels) == (b.name, b.variant, b.classes, b.inputChannels)
-            && a.sizes == b.sizes
+            && a.sizes == b.sizes && a.dropout == b.dropout
     }
 }
 
@@ -144,4 +172,6 @@ public struct TokenInput: Equatable, Sendable {
     public let positions: Int
     /// The token that only fills a sequence up; nil where there is none.
     public let padding: Int32?
+    /// How many kinds of segments `ForwardContext.segments` may tell apart; 0 where the network knows none.
+    public let segments: Int
 }

@@ -19,6 +19,11 @@ public struct Family: Sendable {
     var leftOut: [(ending: String, reason: String)] = []
     /// Tensors that files may hold twice: the canonical paths of copy and original. A copy that differs is an error.
     var tied: [(copy: String, original: String)] = []
+    /// What the paths of heads begin with that files of the family may have beside the trunk (`cls`): a new head, or a
+    /// variant without a head, replaces them.
+    var heads: [String] = []
+    /// How Hugging Face's `config.json` describes networks of the family; nil where it does not.
+    var huggingFace: HuggingFaceFormat?
 }
 
 extension Family {
@@ -26,7 +31,7 @@ extension Family {
     public static let all: [Family] = [
         .vgg, .resNet, .resNeXt, .cifarResNet, .resNet8, .resNetV2, .inceptionV3, .inceptionResNetV2, .mobileNetV1,
         .mobileNetV2,
-        .bert, .gpt2,
+        .bert, .distilBERT, .gpt2,
     ]
 }
 
@@ -46,6 +51,9 @@ extension Family {
     package func reasonToLeaveOut(_ path: String) -> String? {
         leftOut.first { path.hasSuffix($0.ending) }?.reason
     }
+
+    /// Whether the tensor under this path belongs to a head that some network of the family has.
+    package func isOfHead(_ path: String) -> Bool { heads.contains { path.hasPrefix($0 + ".") } }
 
     /// What the tensor under this path is a copy of.
     package func original(of path: String) -> String? { tied.first { $0.copy == path }?.original }
@@ -100,6 +108,7 @@ struct Member: Sendable {
     let variants: [String]
     let sizes: [String: Int]
     let input: NetworkInput
+    let output: OutputKind
     /// Outputs of the published weights.
     let classes: Int
     /// Keras's layers with weights, in the order of Keras's `model.layers`; nil where Keras has no such network.
@@ -108,7 +117,7 @@ struct Member: Sendable {
 
     init<Variant: RawRepresentable<String>>(
         name: String, variant: Variant, of variants: [Variant], sizes: [String: Int] = [:], input: NetworkInput,
-        classes: Int, kerasLayers: [KerasLayer]? = nil,
+        output: OutputKind = .classes, classes: Int, kerasLayers: [KerasLayer]? = nil,
         build: @escaping @Sendable (Architecture, _ seed: UInt64) -> Network
     ) {
         self.name = name
@@ -116,6 +125,7 @@ struct Member: Sendable {
         self.variants = variants.map(\.rawValue)
         self.sizes = sizes
         self.input = input
+        self.output = output
         self.classes = classes
         self.kerasLayers = kerasLayers
         self.build = build

@@ -51,17 +51,21 @@ public final class FrozenTrunk {
         isCalibrated = true
     }
 
+    /// - Parameters:
+    ///   - segments, keyMask: of a network over text, as `ForwardContext` has them; padding is found among tokens, so
+    ///     only a trunk that starts later needs the mask.
     /// - Throws: `ModelError` or `LayerError` where the input does not fit, `ModelError.notCalibrated` for int8
     ///   before `calibrate`.
-    public func callAsFunction(_ input: Tensor) throws -> Tensor {
+    public func callAsFunction(_ input: Tensor, segments: Tensor? = nil, keyMask: Tensor? = nil) throws -> Tensor {
         guard precision == .float32 || isCalibrated else {
             throw ModelError.notCalibrated(architecture: network.architecture.name)
         }
-        return try run(input).dequantized
+        return try run(input, segments: segments, keyMask: keyMask).dequantized
     }
 
-    private func run(_ input: Tensor) throws -> Tensor {
-        let context = ForwardContext(isTraining: false, folded: folded)
+    private func run(_ input: Tensor, segments: Tensor? = nil, keyMask: Tensor? = nil) throws -> Tensor {
+        var context = ForwardContext(isTraining: false, folded: folded)
+        (context.segments, context.keyMask) = (segments, keyMask)
         return try withoutTape { try network.run(input, stages: stages, context) }
     }
 }

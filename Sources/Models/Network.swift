@@ -21,10 +21,26 @@ public struct Stage {
     }
 }
 
+/// What a network gives, and the labels that its cross-entropy takes. N samples; T tokens each.
+public enum OutputKind: String, Sendable, CaseIterable {
+    /// Logits N×classes; labels N.
+    case classes
+    /// Logits N×T×classes, of every token; labels N×T.
+    case tokenClasses = "token-classes"
+    /// Logits N×T×2, of a stretch of tokens to begin and to end at each; labels N×2, its first and last position.
+    case spans
+    /// Logits N×T×vocabulary, of what stands at each position; labels N×T.
+    case maskedTokens = "masked-tokens"
+    /// Logits N×T×vocabulary, of what follows each position; labels N×T.
+    case nextTokens = "next-tokens"
+    /// One row N×width for each sample; no labels.
+    case embedding
+}
+
 /// A network over images or text: stages (of images the last is a pooling), then a head.
 ///
-/// Input images N×C×H×W, float32, preprocessed as the weights ask, or tokens N×T, int32; output N×classes logits (of a
-/// language model N×T×vocabulary).
+/// Input images N×C×H×W, float32, preprocessed as the weights ask, or tokens N×T, int32; output as
+/// `architecture.output` says, N×classes logits of a classifier.
 public final class Network {
     public let architecture: Architecture
     /// All parameters and buffers, by path.
@@ -32,13 +48,16 @@ public final class Network {
     public let stages: [Stage]
     /// What the paths of the classifier begin with (`fc`): `head: new` replaces these.
     public let headPrefix: String
+    /// What the paths begin with of parameters that belong to the task nearly as much (`bert.pooler`): with a new head
+    /// they are new too where a file has none.
+    public let prefixNewWithHead: String?
     /// A second classifier that helps in training; nil where the architecture has none.
     public let auxiliary: AuxiliaryHead?
     private let head: any Module
 
     init(
         _ architecture: Architecture, store: ParameterStore, stages: [Stage], head: any Module,
-        headPrefix: String, auxiliary: AuxiliaryHead? = nil
+        headPrefix: String, prefixNewWithHead: String? = nil, auxiliary: AuxiliaryHead? = nil
     ) {
         self.architecture = architecture
         self.auxiliary = auxiliary
@@ -46,16 +65,20 @@ public final class Network {
         self.stages = stages
         self.head = head
         self.headPrefix = headPrefix
+        self.prefixNewWithHead = prefixNewWithHead
     }
 
-    /// Computes logits N×classes.
+    /// Computes logits, or what else `architecture.output` says.
     ///
-    /// - Parameter first: the stage to start at; the input is then what the stage before it gave.
+    /// - Parameters:
+    ///   - context: of a network over text, with `segments` where there are several.
+    ///   - first: the stage to start at; the input is then what the stage before it gave.
     /// - Throws: `ModelError` or `LayerError` where the input does not fit.
     public func callAsFunction(
         _ input: Tensor, _ context: ForwardContext = .inference, startingAt first: Int = 0
     ) throws -> Tensor {
-        try head(run(input, stages: first..<stages.count, context), context)
+        let context = first == 0 ? try prepared(context, for: input) : context
+        return try head(runPrepared(input, stages: first..<stages.count, context), context)
     }
 
     /// Computes logits and, in a training pass through the stages before it, those of the auxiliary classifier.
@@ -75,38 +98,58 @@ public final class Network {
             logits: logits, auxiliary: try auxiliary.logits(features, context).map { ($0, auxiliary.weight) })
     }
 
-    /// Computes the cross-entropy between logits and labels, summed over samples (of a language model over positions,
-    /// without holding all logits where the vocabulary is large). In training that of an auxiliary classifier is added.
+    /// Computes the cross-entropy between logits and labels, summed over samples (over tokens, where each has a label,
+    /// and without holding all logits of a vocabulary where they are many; of a span half the sum of its two ends').
+    /// In training that of an auxiliary classifier is added.
     ///
     /// - Parameters:
-    ///   - labels: N (of a language model N×T) classes, `Int32`.
-    ///   - labelSmoothing, ignoreIndex: as `Tensors.crossEntropy` takes them.
-    /// - Throws: `ModelError` or `LayerError` where the input does not fit.
+    ///   - labels: classes, `Int32`, of the shape that `architecture.output` says. A span's end that lies outside of the
+    ///     sequence counts nothing.
+    ///   - labelSmoothing: as `Tensors.crossEntropy` takes it.
+    ///   - ignoreIndex: the label of what counts nothing.
+    ///   - first: as a call takes it.
+    /// - Throws: `ModelError` or `LayerError` where the input or the labels do not fit.
     public func crossEntropy(
         _ input: Tensor, labels: Tensor, _ context: ForwardContext, labelSmoothing: Float = 0,
-        ignoreIndex: Int32? = nil
+        ignoreIndex: Int32? = nil, startingAt first: Int = 0
     ) throws -> Tensor {
-        if let head = head as? VocabularyHead {
-            return try head.crossEntropy(
-                run(input, stages: 0..<stages.count, context), labels: labels, labelSmoothing: labelSmoothing,
-                ignoreIndex: ignoreIndex)
+        let labels = Labels(labels, smoothing: labelSmoothing, ignored: ignoreIndex)
+        if auxiliary != nil {
+            let output = try self.output(input, context, startingAt: first)
+            try check(labels, output.logits.shape)
+            return output.crossEntropy(
+                labels: labels.tensor, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
         }
-        return try output(input, context).crossEntropy(
-            labels: labels, labelSmoothing: labelSmoothing, ignoreIndex: ignoreIndex)
+        let context = first == 0 ? try prepared(context, for: input) : context
+        let features = try runPrepared(input, stages: first..<stages.count, context)
+        try check(labels, features.shape)
+        if let head = head as? any LabelledHead { return try head.crossEntropy(features, labels, context) }
+        return labels.crossEntropy(of: try head(features, context))
     }
 
     /// Runs some stages, without the head. Padding among tokens is masked where they go in; who starts later gives the
     /// context its `keyMask`.
     public func run(_ input: Tensor, stages range: Range<Int>, _ context: ForwardContext) throws -> Tensor {
-        var context = context
-        if range.lowerBound == 0 {
-            try check(input.shape)
-            context.keyMask = keyMask(of: input) ?? context.keyMask
-        }
+        try runPrepared(input, stages: range, range.lowerBound == 0 ? prepared(context, for: input) : context)
+    }
+
+    private func runPrepared(_ input: Tensor, stages range: Range<Int>, _ context: ForwardContext) throws -> Tensor {
         guard context.recomputes, context.isTraining else {
             return try stages[range].reduce(input) { try $1.module($0, context) }
         }
         return try Segments(of: stages[range].map(\.module), input: input.shape)(input, context)
+    }
+
+    /// Checks what goes in at the first stage, and masks padding.
+    private func prepared(_ context: ForwardContext, for input: Tensor) throws -> ForwardContext {
+        try check(input.shape, after: context.cache?.length ?? 0)
+        if let segments = context.segments, segments.shape != input.shape {
+            throw ModelError.wrongTokens(
+                architecture: architecture.name, expected: "with segments of their own shape", actual: segments.shape)
+        }
+        var context = context
+        context.keyMask = keyMask(of: input) ?? context.keyMask
+        return context
     }
 
     /// What keeps attention off the padding among tokens N×T: `ForwardContext.keyMask`; nil where there is none.
@@ -117,10 +160,35 @@ public final class Network {
         return Tensor(indices.map { $0 == padding ? -.infinity : 0 }, shape: tokens.shape)
     }
 
+    /// - Parameter features: the shape of what the head is given.
+    private func check(_ labels: Labels, _ features: [Int]) throws {
+        let expected: [Int]
+        switch architecture.output {
+        case .classes: expected = Array(features.prefix(1))
+        case .spans: expected = [features[0], 2]
+        case .tokenClasses, .maskedTokens, .nextTokens: expected = Array(features.prefix(2))
+        case .embedding: throw ModelError.learnsNoLabels(architecture: "\(architecture)")
+        }
+        guard labels.tensor.shape == expected else {
+            throw ModelError.wrongLabels(
+                architecture: "\(architecture)", expected: expected, actual: labels.tensor.shape)
+        }
+        guard architecture.output != .spans else { return }
+        for label in labels.tensor.indices where label != labels.ignored {
+            guard label >= 0, Int(label) < architecture.classes else {
+                throw ModelError.labelOutOfRange(
+                    architecture: "\(architecture)", label: Int(label), classes: architecture.classes)
+            }
+        }
+    }
+
     /// Whether a parameter or buffer belongs to the classifier, or to the last layer of an auxiliary one.
     public func isHead(_ path: String) -> Bool {
         path.hasPrefix(headPrefix + ".") || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
     }
+
+    /// Whether a parameter may be new where the head is, though it does not belong to it.
+    public func isNewWithHead(_ path: String) -> Bool { prefixNewWithHead.map { path.hasPrefix($0 + ".") } ?? false }
 
     /// Follows the shape N×C×H×W through all layers without computing.
     ///
@@ -156,11 +224,13 @@ public final class Network {
         return try stages[...index].reduce(images) { try $1.module.outputShape(for: $0, in: pass) }
     }
 
-    private func check(_ images: [Int]) throws {
+    /// - Parameter earlier: tokens that come before these.
+    private func check(_ images: [Int], after earlier: Int = 0) throws {
         if let tokens = architecture.tokens {
-            guard images.count == 2, (1...tokens.positions).contains(images[1]) else {
+            guard images.count == 2, images[1] >= 1, earlier + images[1] <= tokens.positions else {
+                let most = tokens.positions - earlier
                 throw ModelError.wrongTokens(
-                    architecture: architecture.name, expected: "N×T, T from 1 to \(tokens.positions)", actual: images)
+                    architecture: architecture.name, expected: "N×T, T from 1 to \(most)", actual: images)
             }
             return
         }

@@ -4,9 +4,11 @@ extension Tensor {
     /// For a variable, as an embedding's table is, the gradient is a set of rows: `Gradient.rows`. For any other
     /// tensor, and where the backward pass is recorded, it is dense.
     ///
-    /// - Parameter indices: `Int32` in 0..<(size of the first dimension), of any shape S.
+    /// - Parameters:
+    ///   - indices: `Int32` in 0..<(size of the first dimension), of any shape S.
+    ///   - constant: a row that gets no gradient.
     /// - Returns: S followed by the shape of one row.
-    public func gathered(rows indices: Tensor) -> Tensor {
+    public func gathered(rows indices: Tensor, constant: Int32? = nil) -> Tensor {
         precondition(
             rank >= 1 && indices.elementType == .int32,
             "gathered: \(indices.elementType) indices into the shape \(shape)")
@@ -21,7 +23,12 @@ extension Tensor {
         copyRows(places, of: table.storage, to: result.storage, byteCount: width * elementType.byteCount)
         let (full, flat, leaf) = (shape, indices.reshaped([places.count]), node?.variable == nil ? nil : node)
         return result.recorded("gather", from: [self]) { gradient in
-            let values = gradient.reshaped([places.count] + rowShape)
+            var (flat, values) = (flat, gradient.reshaped([places.count] + rowShape))
+            if let constant, places.contains(constant) {
+                let kept = places.indices.filter { places[$0] != constant }
+                flat = Tensor(indices: kept.map { places[$0] }, shape: [kept.count])
+                values = values.gathered(rows: Tensor(indices: kept.map(Int32.init), shape: [kept.count]))
+            }
             guard !Tape.isRecording, let leaf else {
                 return [values.scattered(to: flat, rows: full[0])]
             }

@@ -2,7 +2,7 @@ import Foundation
 
 /// What random numbers are for, so that no two uses share them.
 public enum RandomPurpose: UInt64, Sendable {
-    case initialization = 1, dropout, augmentation, shuffle, selection, test
+    case initialization = 1, dropout, augmentation, shuffle, selection, test, generation
 }
 
 /// Names a stream of random numbers. Everything random follows from such keys: there is no state to save, and

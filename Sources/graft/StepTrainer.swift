@@ -17,8 +17,7 @@ struct StepWork {
         let architecture = network.architecture
         if let tokens = architecture.tokens {
             input = Self.tokens(shape, tokens)
-            let predictsTokens = tokens.vocabulary == architecture.classes
-            labels = predictsTokens ? Self.nextTokens(of: input) : Self.labels(shape[0], architecture.classes)
+            labels = Self.labels(for: input, architecture)
         } else {
             input = Self.random(shape)
             labels = Self.labels(shape[0], architecture.classes)
@@ -31,6 +30,18 @@ struct StepWork {
         .uniform(shape, in: -1.732..<1.732, key: RandomKey(seed: 0, purpose: .initialization, path: "bench"))
     }
 
+    private static func labels(for tokens: Tensor, _ architecture: Architecture) -> Tensor {
+        let (samples, length) = (tokens.shape[0], tokens.shape[1])
+        switch architecture.output {
+        case .classes: return labels(samples, architecture.classes)
+        case .tokenClasses: return labels(tokens.count, architecture.classes).reshaped(tokens.shape)
+        case .spans: return labels(2 * samples, length).reshaped([samples, 2])
+        case .maskedTokens: return tokens
+        case .nextTokens: return nextTokens(of: tokens)
+        case .embedding: return Tensor(indices: [], shape: [0])
+        }
+    }
+
     private static func labels(_ count: Int, _ classes: Int) -> Tensor {
         Tensor(indices: (0..<count).map { Int32($0 * 7 % classes) }, shape: [count])
     }
@@ -38,7 +49,8 @@ struct StepWork {
     /// Any but the first few, which stand for padding and the like.
     private static func tokens(_ shape: [Int], _ input: TokenInput) -> Tensor {
         let count = shape.reduce(1, *)
-        let (first, numbers) = (1000, input.vocabulary - 1000)
+        let first = min(1000, input.vocabulary / 2)
+        let numbers = input.vocabulary - first
         return Tensor(indices: (0..<count).map { Int32(first + $0 * 7919 % numbers) }, shape: shape)
     }
 

@@ -6,28 +6,13 @@ import XCTest
 /// Networks over text, filled by formula, give what transformers' give: logits, loss, every gradient.
 final class LanguageTests: XCTestCase {
     private struct Reference: Decodable {
-        struct Case: Decodable {
-            let logits: [Float]
-            let loss: Float
-            /// By path: largest magnitude, sum, five entries evenly spaced.
-            let gradients: [String: [Float]]
-        }
-        let bert_tiny: [String: Case]
-        let gpt2: [String: Case]
+        let bert_tiny: [String: LanguageCase]
+        let gpt2: [String: LanguageCase]
     }
 
     private func reference() throws -> Reference {
         let file = ReferenceNumbers.folder.appendingPathComponent("language.json")
         return try JSONDecoder().decode(Reference.self, from: Data(contentsOf: file))
-    }
-
-    /// What `tokens` of make_language_reference.py gives.
-    private func tokens(_ length: Int, vocabulary: Int) -> Tensor {
-        let numbers = Formula.tensor("tokens\(length)", [2 * length]).scalars
-        // The formula of a bias is 0.1 · (2u - 1).
-        return Tensor(
-            indices: numbers.map { Int32(((Double($0) * 10 + 1) / 2 * Double(vocabulary - 1)).rounded(.down)) + 1 },
-            shape: [2, length])
     }
 
     private func network(_ name: String) throws -> Network {
@@ -36,42 +21,20 @@ final class LanguageTests: XCTestCase {
         return network
     }
 
-    private func check(_ network: Network, _ loss: Tensor, _ expected: Reference.Case, _ name: String) throws {
-        assertClose([loss.scalar], [expected.loss], tolerance: 1e-5, "\(name): loss")
-        let parameters = network.store.parameters
-        XCTAssertEqual(Set(parameters.map(\.path)), Set(expected.gradients.keys))
-        for (parameter, gradient) in zip(parameters, try gradient(of: loss, wrt: parameters.map(\.value))) {
-            let numbers = try XCTUnwrap(expected.gradients[parameter.path], parameter.path)
-            let values = gradient.scalars
-            let picks = (0..<5).map { values[$0 * (values.count - 1) / 4] }
-            // The bias of keys moves all scores of a query alike: its gradient is rounding alone.
-            guard numbers[0] > 1e-9 else {
-                XCTAssertLessThan(values.map(abs).max() ?? 0, 1e-6, parameter.path)
-                continue
-            }
-            assertClose(
-                [values.map(abs).max() ?? 0] + picks, [numbers[0]] + numbers[2...], tolerance: 1e-3,
-                "\(name): gradient of \(parameter.path)")
-            let sum = values.reduce(0.0) { $0 + Double($1) }
-            let total = values.reduce(0.0) { $0 + Double(abs($1)) }
-            XCTAssertEqual(sum, Double(numbers[1]), accuracy: 1e-3 * total, "\(name): \(parameter.path)")
-        }
-    }
-
     func testBERT() throws {
         let cases = try reference().bert_tiny
         XCTAssertEqual(cases.count, 2)
         let network = try network("bert_tiny")
         for (length, expected) in cases {
             let length = try XCTUnwrap(Int(length))
-            var indices = tokens(length, vocabulary: 30_522).indices
+            var indices = LanguageCase.tokens(length, vocabulary: 30_522).indices
             for place in 2 * length - 3..<2 * length { indices[place] = 0 }
             let input = Tensor(indices: indices, shape: [2, length])
             assertClose(try network(input).scalars, expected.logits, tolerance: 1e-4, "logits at \(length)")
             XCTAssertEqual(try network.outputShape(for: [2, length]), [2, 2])
             let labels = Tensor(indices: [1, 0], shape: [2])
             let loss = try network.crossEntropy(input, labels: labels, .inference) * 0.5
-            try check(network, loss, expected, "bert_tiny at \(length)")
+            try expected.check(network, loss, "bert_tiny at \(length)")
         }
         XCTAssertEqual(network.store.parameterCount, 4_386_178)
         XCTAssertEqual(try Architecture(named: "bert_base").network().store.parameterCount, 109_483_778)
@@ -84,7 +47,7 @@ final class LanguageTests: XCTestCase {
         XCTAssertEqual(network.store.parameterCount, 124_439_808)
         for (length, expected) in cases {
             let length = try XCTUnwrap(Int(length))
-            let input = tokens(length, vocabulary: 50_257)
+            let input = LanguageCase.tokens(length, vocabulary: 50_257)
             let logits = try withoutTape { try network(input) }
             XCTAssertEqual(logits.shape, [2, length, 50_257])
             let picks = stride(from: 0, to: logits.count, by: 101)
@@ -93,7 +56,7 @@ final class LanguageTests: XCTestCase {
             let labels = all.indices.map { ($0 + 1) % length == 0 ? Int32(-100) : all[$0 + 1] }
             let sum = try network.crossEntropy(
                 input, labels: Tensor(indices: labels, shape: input.shape), .inference, ignoreIndex: -100)
-            try check(network, sum * (1 / Float(2 * (length - 1))), expected, "gpt2")
+            try expected.check(network, sum * (1 / Float(2 * (length - 1))), "gpt2")
         }
     }
 
@@ -101,7 +64,7 @@ final class LanguageTests: XCTestCase {
     func testDropoutDoesNotDependOnHowABatchIsCut() throws {
         for name in ["bert_tiny"] {
             let network = try network(name)
-            let input = tokens(9, vocabulary: 30_522)
+            let input = LanguageCase.tokens(9, vocabulary: 30_522)
             var context = ForwardContext(isTraining: true, seed: 3, epoch: 1, position: 6)
             let whole = try network(input, context)
             XCTAssertNotEqual(whole.scalars, try network(input, .inference).scalars)

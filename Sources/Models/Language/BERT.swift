@@ -1,170 +1,221 @@
-// BERT: from tiny to large, with the head that classifies sequences.
+// BERT: from tiny to large and any other size, with heads for sequences, tokens, answers and masked tokens.
 //
 // Papers: Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 //   Understanding", 2018, https://arxiv.org/abs/1810.04805; the small sizes: Turc et al. 2019,
-//   https://arxiv.org/abs/1908.08962
-// Variant: `sequence-classification`: tanh pooler over the first token, dropout, a linear classifier (Hugging Face's
-//   BertForSequenceClassification). Post-norm blocks, exact GELU, ε 1e-12, dropout 0.1.
-// Input: tokens N×T of BERT's uncased vocabulary, `Int32`; all of the first segment. Tokens 0 are padding, and no
-//   position attends to them.
+//   https://arxiv.org/abs/1908.08962; the embeddings: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
+// Variants: post-norm blocks, exact GELU, ε 1e-12, dropout 0.1 everywhere (none in the embedding variants), and
+//   `sequence-classification`: tanh pooler over the first token, linear classifier (BertForSequenceClassification);
+//   `token-classification`: linear classifier over every token (BertForTokenClassification);
+//   `question-answering`: two logits a token (BertForQuestionAnswering);
+//   `masked-language-model`: transform, then the word embedding as decoder (BertForMaskedLM);
+//   `embedding`, `mean-embedding`: the mean over tokens, of unit length or as it is (sentence-transformers).
+// Input: tokens N×T, `Int32`; `ForwardContext.segments` tells pairs apart. The padding token, 0 unless `padding` of the
+//   sizes says otherwise, is seen by no position.
 // Weight names: Hugging Face's — bert.embeddings.word_embeddings, bert.embeddings.LayerNorm,
-//   bert.encoder.layer.0.attention.self.query, …, bert.pooler.dense, classifier.
-// Checked against: transformers' BertForSequenceClassification — logits, loss and gradients, with padding
-//   (Tests/ModelsTests/Reference).
+//   bert.encoder.layer.0.attention.self.query, …, bert.pooler.dense, classifier, qa_outputs, cls.predictions. Files of
+//   the bare BertModel (no `bert.`), and with gamma and beta for weight and bias of norms, are read too.
+// Checked against: transformers' network of every variant — logits, loss and gradients, with padding and segments
+//   (Tests/ModelsTests/Reference); all-MiniLM-L6-v2's embeddings.
 
 import Layers
 import Tensors
 
+extension Family {
+    static let bert = Family(
+        title: "BERT", names: BERT.sizes.names,
+        member: { asked in
+            guard let (name, sizes, size) = try BERT.sizes.find(asked) else { return nil }
+            let task = try asked.choose(from: EncoderTask.allCases)
+            return Member(
+                name: name, variant: task, of: EncoderTask.allCases, sizes: sizes,
+                input: .tokens(size.tokens(padding: size.padding)), output: task.output, classes: task.classes(size),
+                build: { BERT.network($0, task, size, seed: $1) })
+        },
+        recognise: BERT.recognise,
+        nameMaps: [
+            NameMap("Hugging Face, with gamma and beta", prefixes: [("", "")], endings: BERT.oldEndings),
+            NameMap(
+                "Hugging Face, the bare BertModel",
+                prefixes: [("embeddings.", "bert.embeddings."), ("encoder.", "bert.encoder."), ("pooler.", "bert.pooler.")],
+                endings: BERT.oldEndings),
+        ],
+        leftOut: [
+            ("bert.embeddings.position_ids", "only counts positions"),
+            ("bert.pooler.dense.weight", "this variant has no pooler"),
+            ("bert.pooler.dense.bias", "this variant has no pooler"),
+            ("cls.seq_relationship.weight", "tells whether sentences follow each other"),
+            ("cls.seq_relationship.bias", "tells whether sentences follow each other"),
+        ],
+        tied: [
+            ("cls.predictions.decoder.weight", "bert.embeddings.word_embeddings.weight"),
+            ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+        ],
+        heads: ["classifier", "qa_outputs", "cls"],
+        huggingFace: BERT.huggingFace)
+}
+
 public enum BERT {
-    public enum Variant: String, CaseIterable, Sendable { case sequenceClassification = "sequence-classification" }
+    public typealias Variant = EncoderTask
 
-    /// Layers and width; there is a head for every 64 of the width, and the inner width is four times as much.
-    public enum Size: String, CaseIterable, Sendable {
-        case tiny, mini, small, medium, base, large
+    static let sizes = TransformerSizes(
+        name: "bert", standard: size(12, 768),
+        published: [
+            ("bert_tiny", size(2, 128)), ("bert_mini", size(4, 256)), ("bert_small", size(4, 512)),
+            ("bert_medium", size(8, 512)), ("bert_base", size(12, 768)), ("bert_large", size(24, 1024)),
+        ])
 
-        var layers: Int {
-            switch self {
-            case .tiny: 2
-            case .mini, .small: 4
-            case .medium: 8
-            case .base: 12
-            case .large: 24
-            }
-        }
-
-        var width: Int {
-            switch self {
-            case .tiny: 128
-            case .mini: 256
-            case .small, .medium: 512
-            case .base: 768
-            case .large: 1024
-            }
-        }
-    }
-
-    static let tokens = TokenInput(vocabulary: 30_522, positions: 512, padding: 0)
-    private static let dropout: Float = 0.1
+    /// transformers' classes; of several for a task the first is written.
+    fileprivate static let classes: [(name: String, task: EncoderTask)] = [
+        ("BertForSequenceClassification", .sequenceClassification),
+        ("BertForTokenClassification", .tokenClassification), ("BertForQuestionAnswering", .questionAnswering),
+        ("BertForMaskedLM", .maskedLanguageModel), ("BertForPreTraining", .maskedLanguageModel),
+        ("BertModel", .embedding), ("BertModel", .meanEmbedding),
+    ]
+    fileprivate static let oldEndings: [(stored: String, canonical: String)] = [
+        ("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"),
+    ]
+    fileprivate static let huggingFace = HuggingFaceFormat(
+        modelType: "bert", sizes: sizes, classes: classes.map { ($0.name, $0.task.rawValue) },
+        keys: [
+            ("layers", "num_hidden_layers"), ("width", "hidden_size"), ("heads", "num_attention_heads"),
+            ("inner", "intermediate_size"), ("vocabulary", "vocab_size"),
+            ("positions", "max_position_embeddings"), ("segments", "type_vocab_size"),
+            ("padding", "pad_token_id"),
+        ],
+        dropouts: [
+            ("hidden_dropout_prob", 0.1), ("attention_probs_dropout_prob", 0.1), ("classifier_dropout", nil),
+        ],
+        fixed: [
+            ("hidden_act", [.string("gelu")]), ("layer_norm_eps", [.number(1e-12)]),
+            ("position_embedding_type", [.string("absolute")]), ("is_decoder", [.bool(false)]),
+            ("add_cross_attention", [.bool(false)]), ("tie_word_embeddings", [.bool(true)]),
+            ("problem_type", [.null, .string("single_label_classification")]),
+        ])
     private static let epsilon: Float = 1e-12
 
-    static func network(_ architecture: Architecture, _ size: Size, seed: UInt64) -> Network {
+    private static func size(_ layers: Int, _ width: Int) -> TransformerSize {
+        TransformerSize(
+            layers: layers, width: width, vocabulary: 30_522, positions: 512, segments: 2, padding: 0)
+    }
+
+    static func recognise(_ weights: WeightShapes) -> Recognition? {
+        guard let words = weights["bert.embeddings.word_embeddings.weight"], words.count == 2,
+            weights.has("bert.embeddings.LayerNorm.weight"),
+            let positions = weights["bert.embeddings.position_embeddings.weight"]?.first,
+            let segments = weights["bert.embeddings.token_type_embeddings.weight"]?.first,
+            let inner = weights["bert.encoder.layer.0.intermediate.dense.weight"]?.first
+        else { return nil }
+        let size = TransformerSize(
+            layers: weights.count("bert.encoder.layer.", ".attention.self.query.weight"), width: words[1],
+            inner: inner, vocabulary: words[0], positions: positions, segments: segments)
+        let task: EncoderTask
+        if weights.has("classifier.weight") {
+            task = weights.has("bert.pooler.dense.weight") ? .sequenceClassification : .tokenClassification
+        } else if weights.has("qa_outputs.weight") {
+            task = .questionAnswering
+        } else {
+            task = weights.has("cls.predictions.transform.dense.weight") ? .maskedLanguageModel : .embedding
+        }
+        return sizes.recognition(size, task.rawValue)
+    }
+
+    static func network(
+        _ architecture: Architecture, _ task: EncoderTask, _ size: TransformerSize, seed: UInt64
+    ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let (bert, width) = (scope / "bert", size.width)
+        let (bert, dropout) = (scope / "bert", architecture.dropout ?? task.publishedDropout)
+        let embeddings = Self.embeddings(bert / "embeddings", size, dropout: dropout)
         var stages = [
-            Stage(
-                name: "embeddings", parameterPrefixes: ["bert.embeddings"],
-                module: Embeddings(bert / "embeddings", width: width))
+            Stage(name: "embeddings", parameterPrefixes: ["bert.embeddings"], module: embeddings)
         ]
         for index in 0..<size.layers {
             let layer = bert / "encoder" / "layer" / index
             // The pooler reads the first position alone: the last layer computes no other.
-            let module = Layer(layer, width: width, isFirstPositionEnough: index == size.layers - 1)
-            stages.append(Stage(name: "layer.\(index)", parameterPrefixes: [layer.path], module: module))
+            let isFirstPositionEnough = task == .sequenceClassification && index == size.layers - 1
+            stages.append(
+                Stage(
+                    name: "layer.\(index)", parameterPrefixes: [layer.path],
+                    module: block(layer, size, dropout: dropout, isFirstPositionEnough: isFirstPositionEnough)))
         }
-        stages.append(
-            Stage(
-                name: "pooler", parameterPrefixes: ["bert.pooler"],
-                module: Pooler(dense: linear(bert / "pooler" / "dense", width, width))))
-        return Network(
-            architecture, store: scope.store, stages: stages,
-            head: Sequential([
-                Dropout(scope / "dropout", rate: dropout), linear(scope / "classifier", width, architecture.classes),
-            ]), headPrefix: "classifier")
+        func finished(_ head: any Module, _ prefix: String, newWithHead: String? = nil) -> Network {
+            Network(
+                architecture, store: scope.store, stages: stages, head: head, headPrefix: prefix,
+                prefixNewWithHead: newWithHead)
+        }
+        func classifier() -> Sequential {
+            Sequential([
+                Dropout(scope / "dropout", rate: dropout),
+                linear(scope / "classifier", size.width, architecture.classes),
+            ])
+        }
+        switch task {
+        case .sequenceClassification:
+            let dense = linear(bert / "pooler" / "dense", size.width, size.width)
+            stages.append(
+                Stage(
+                    name: "pooler", parameterPrefixes: ["bert.pooler"],
+                    module: FirstTokenPooler(dense: dense, activation: .tanh)))
+            return finished(classifier(), "classifier", newWithHead: "bert.pooler")
+        case .tokenClassification:
+            return finished(classifier(), "classifier")
+        case .questionAnswering:
+            return finished(SpanHead(linear: linear(scope / "qa_outputs", size.width, 2)), "qa_outputs")
+        case .maskedLanguageModel:
+            return finished(maskedTokenHead(scope / "cls" / "predictions", embeddings.words.weight, size), "cls")
+        case .embedding, .meanEmbedding:
+            stages.append(
+                Stage(
+                    name: "pooling", parameterPrefixes: [], module: MeanPooling(hasUnitLength: task == .embedding)))
+            return finished(Sequential([]), "embedding")
+        }
+    }
+
+    private static func embeddings(
+        _ scope: Scope, _ size: TransformerSize, dropout: Float
+    ) -> NormalizedEmbeddings {
+        func embedding(_ name: String, _ count: Int, padding: Int? = nil) -> Embedding {
+            Embedding(
+                scope / name, count: count, width: size.width, padding: padding.map(Int32.init),
+                initializer: .normal(standardDeviation: 0.02))
+        }
+        return NormalizedEmbeddings(
+            words: embedding("word_embeddings", size.vocabulary, padding: size.padding),
+            positions: embedding("position_embeddings", size.positions),
+            segments: embedding("token_type_embeddings", size.segments),
+            norm: LayerNorm(scope / "LayerNorm", width: size.width, epsilon: epsilon),
+            dropout: Dropout(scope / "dropout", rate: dropout))
+    }
+
+    private static func block(
+        _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
+    ) -> PostNormBlock {
+        let (width, maps, output) = (size.width, scope / "attention" / "self", scope / "attention" / "output")
+        return PostNormBlock(
+            query: linear(maps / "query", width, width), key: linear(maps / "key", width, width),
+            value: linear(maps / "value", width, width),
+            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
+            attentionOutput: ResidualLinear(linear(output / "dense", width, width), dropout: dropout),
+            attentionNorm: LayerNorm(output / "LayerNorm", width: width, epsilon: epsilon),
+            feedForward: FeedForward(
+                up: linear(scope / "intermediate" / "dense", width, size.inner),
+                down: linear(scope / "output" / "dense", size.inner, width), approximation: .none, dropout: dropout),
+            outputNorm: LayerNorm(scope / "output" / "LayerNorm", width: width, epsilon: epsilon),
+            isFirstPositionEnough: isFirstPositionEnough)
+    }
+
+    private static func maskedTokenHead(
+        _ scope: Scope, _ words: Parameter, _ size: TransformerSize
+    ) -> MaskedTokenHead {
+        let bias = scope.parameter("bias", shape: [size.vocabulary], role: .bias, initializer: .zeros)
+        let transform = scope / "transform"
+        return MaskedTokenHead(
+            dense: linear(transform / "dense", size.width, size.width),
+            norm: LayerNorm(transform / "LayerNorm", width: size.width, epsilon: epsilon), weight: words, bias: bias)
     }
 
     private static func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {
         Linear(
             scope, inputs: inputs, outputs: outputs, initializer: .normal(standardDeviation: 0.02),
             biasInitializer: .zeros)
-    }
-
-    /// dropout(norm(word + position + segment)). Input N×T tokens, output N×T×width.
-    struct Embeddings: Module {
-        private let words, positions, segments: Embedding
-        private let norm: LayerNorm
-        private let dropout: Dropout
-        let isRandomInTraining = true
-
-        init(_ scope: Scope, width: Int) {
-            func embedding(_ name: String, _ count: Int) -> Embedding {
-                Embedding(scope / name, count: count, width: width, initializer: .normal(standardDeviation: 0.02))
-            }
-            words = embedding("word_embeddings", BERT.tokens.vocabulary)
-            positions = embedding("position_embeddings", BERT.tokens.positions)
-            segments = embedding("token_type_embeddings", 2)
-            norm = LayerNorm(scope / "LayerNorm", width: width, epsilon: BERT.epsilon)
-            dropout = Dropout(scope / "dropout", rate: BERT.dropout)
-        }
-
-        func callAsFunction(_ tokens: Tensor, _ context: ForwardContext) throws -> Tensor {
-            let length = tokens.shape[1]
-            let places = Tensor(indices: (0..<Int32(length)).map { $0 }, shape: [length])
-            let segment = Tensor(indices: [Int32](repeating: 0, count: length), shape: [length])
-            let sum = try words(tokens, context) + (positions(places, context) + segments(segment, context))
-            return try dropout(norm(sum, context), context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            try norm.outputShape(for: words.outputShape(for: input, in: pass), in: pass)
-        }
-    }
-
-    /// Attention and feed-forward, each added to its input and then normalised. Input and output N×T×width; output
-    /// N×1×width where the first position is enough.
-    struct Layer: Module {
-        private let query, key, value: Linear
-        private let attention: SelfAttention
-        private let attentionOutput: ResidualLinear
-        private let attentionNorm: LayerNorm
-        private let feedForward: FeedForward
-        private let outputNorm: LayerNorm
-        private let isFirstPositionEnough: Bool
-        let isRandomInTraining = true
-
-        init(_ scope: Scope, width: Int, isFirstPositionEnough: Bool) {
-            self.isFirstPositionEnough = isFirstPositionEnough
-            let maps = scope / "attention" / "self"
-            query = BERT.linear(maps / "query", width, width)
-            key = BERT.linear(maps / "key", width, width)
-            value = BERT.linear(maps / "value", width, width)
-            attention = SelfAttention(maps, heads: width / 64, isCausal: false, dropout: BERT.dropout)
-            let output = scope / "attention" / "output"
-            attentionOutput = ResidualLinear(BERT.linear(output / "dense", width, width), dropout: BERT.dropout)
-            attentionNorm = LayerNorm(output / "LayerNorm", width: width, epsilon: BERT.epsilon)
-            feedForward = FeedForward(
-                up: BERT.linear(scope / "intermediate" / "dense", width, 4 * width),
-                down: BERT.linear(scope / "output" / "dense", 4 * width, width), approximation: .none,
-                dropout: BERT.dropout)
-            outputNorm = LayerNorm(scope / "output" / "LayerNorm", width: width, epsilon: BERT.epsilon)
-        }
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            let asking = isFirstPositionEnough ? x.sliced(axis: 1, 0..<1) : x
-            let seen = try attention(query(asking, context), key(x, context), value(x, context), context)
-            let middle = try attentionNorm(attentionOutput(seen, residual: asking, context), context)
-            return try outputNorm(feedForward(middle, residual: middle, context), context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            for map in [key, value] { _ = try map.outputShape(for: input, in: pass) }
-            let asking = isFirstPositionEnough && input.count == 3 ? [input[0], 1, input[2]] : input
-            let seen = try query.outputShape(for: asking, in: pass)
-            let middle = try attentionNorm.outputShape(
-                for: attentionOutput.linear.outputShape(for: seen, in: pass), in: pass)
-            return try outputNorm.outputShape(for: feedForward.outputShape(for: middle, in: pass), in: pass)
-        }
-    }
-
-    /// tanh(linear(first token)). Input N×T×width, output N×width.
-    struct Pooler: Module {
-        let dense: Linear
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            try tanh(dense(x.selected(axis: 1, 0), context))
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            try dense.outputShape(for: [input[0], input[2]], in: pass)
-        }
     }
 }

@@ -49,3 +49,19 @@ def summary(gradient):
     g = gradient.detach().flatten()
     values = [g.abs().max(), g.sum(), g[0], g[(g.numel() - 1) // 2], g[-1]]
     return [float("%.5g" % v) for v in values]
+
+
+def tokens(name, shape, vocabulary):
+    """Any token but 0."""
+    count = shape[0] * shape[1]
+    return torch.tensor([int(u * (vocabulary - 1)) + 1 for u in uniform(name, count).tolist()]).reshape(shape)
+
+
+def gradients(model, prefix=""):
+    """Of every parameter's gradient the largest magnitude, the sum and five entries evenly spaced."""
+    found = {}
+    for name, parameter in model.named_parameters():
+        g = parameter.grad.flatten()
+        picks = [i * (g.numel() - 1) // 4 for i in range(5)]
+        found[prefix + name] = numbers(torch.stack([g.abs().max(), g.sum()] + [g[i] for i in picks]))
+    return found

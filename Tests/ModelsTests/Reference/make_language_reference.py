@@ -12,23 +12,9 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from formula import filled, formula, numbers, uniform
+from formula import filled, formula, gradients, numbers, tokens
 
 torch.set_default_dtype(torch.float64)
-
-
-def tokens(name, shape, vocabulary):
-    count = shape[0] * shape[1]
-    return torch.tensor([int(u * (vocabulary - 1)) + 1 for u in uniform(name, count).tolist()]).reshape(shape)
-
-
-def gradients(model):
-    found = {}
-    for name, parameter in model.named_parameters():
-        g = parameter.grad.flatten()
-        picks = [i * (g.numel() - 1) // 4 for i in range(5)]
-        found[name] = numbers(torch.stack([g.abs().max(), g.sum()] + [g[i] for i in picks]))
-    return found
 
 
 def bert(length):

@@ -1,0 +1,62 @@
+import Layers
+import Tensors
+
+/// dropout(norm(word + position + segment)). Input N×T tokens, output N×T×width.
+struct NormalizedEmbeddings: Module {
+    let words, positions: Embedding
+    /// nil where the network tells no segments apart.
+    var segments: Embedding?
+    let norm: LayerNorm
+    let dropout: Dropout
+
+    var isRandomInTraining: Bool { dropout.isRandomInTraining }
+
+    func callAsFunction(_ tokens: Tensor, _ context: ForwardContext) throws -> Tensor {
+        let length = tokens.shape[1]
+        let places = Tensor(indices: (0..<Int32(length)).map { $0 }, shape: [length])
+        var place = try positions(places, context)
+        if let segments {
+            let first = Tensor(indices: [Int32](repeating: 0, count: length), shape: [length])
+            place = try place + segments(context.segments ?? first, context)
+        }
+        return try dropout(norm(words(tokens, context) + place, context), context)
+    }
+
+    func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+        try norm.outputShape(for: words.outputShape(for: input, in: pass), in: pass)
+    }
+}
+
+/// A block of the first transformers (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762): attention and
+/// feed-forward, each added to its input and then normalised. Input and output N×T×width; output N×1×width where the
+/// first position is enough.
+struct PostNormBlock: Module {
+    let query, key, value: Linear
+    let attention: SelfAttention
+    let attentionOutput: ResidualLinear
+    let attentionNorm: LayerNorm
+    let feedForward: FeedForward
+    let outputNorm: LayerNorm
+    /// Whether what follows reads the first position alone, so that no other is computed.
+    let isFirstPositionEnough: Bool
+
+    var isRandomInTraining: Bool {
+        max(attention.dropout, attentionOutput.dropout, feedForward.down.dropout) > 0
+    }
+
+    func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
+        let asking = isFirstPositionEnough ? x.sliced(axis: 1, 0..<1) : x
+        let seen = try attention(query(asking, context), key(x, context), value(x, context), context)
+        let middle = try attentionNorm(attentionOutput(seen, residual: asking, context), context)
+        return try outputNorm(feedForward(middle, residual: middle, context), context)
+    }
+
+    func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
+        for map in [key, value] { _ = try map.outputShape(for: input, in: pass) }
+        let asking = isFirstPositionEnough && input.count == 3 ? [input[0], 1, input[2]] : input
+        let seen = try query.outputShape(for: asking, in: pass)
+        let middle = try attentionNorm.outputShape(
+            for: attentionOutput.linear.outputShape(for: seen, in: pass), in: pass)
+        return try outputNorm.outputShape(for: feedForward.outputShape(for: middle, in: pass), in: pass)
+    }
+}

@@ -1,0 +1,150 @@
+import Archives
+import Foundation
+import Layers
+import Models
+import Tensors
+import XCTest
+
+/// Weight files of networks over text, as Hugging Face writes them and as Graft does.
+final class TextFileTests: XCTestCase {
+    /// A file as it comes from a folder of Hugging Face: names of tensors, and `config.json` in the notes.
+    private func file(
+        _ network: Network, config: Bool = true, rename: (String) -> String? = { $0 }
+    ) throws -> WeightFile {
+        var file = WeightFile(network)
+        file.metadata = WeightMetadata()
+        if config { file.metadata.notes["config.json"] = try network.architecture.huggingFaceConfig() }
+        file.tensors = file.tensors.compactMap { tensor in
+            rename(tensor.name).map { StoredTensor(name: $0, shape: tensor.shape, scalars: tensor.scalars) }
+        }
+        return file
+    }
+
+    private func assertSame(_ a: Network, _ b: Network, _ isCompared: (String) -> Bool = { _ in true }) {
+        for mine in a.store.parameters where isCompared(mine.path) {
+            XCTAssertEqual(mine.value.scalars, b.store[mine.path]?.value.scalars, mine.path)
+        }
+    }
+
+    func testEveryVariantIsReadBack() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)")
+        try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(at: folder) }
+        let path = folder.appendingPathComponent("weights").path
+        for family in ["bert", "distilbert", "gpt2"] {
+            for variant in try Architecture(named: family).variants {
+                for dropout in [nil, 0.25] as [Float?] {
+                    let network = try SmallText.network(family, variant, dropout: dropout)
+                    try WeightFile(network).write(to: path, as: .graftHDF5)
+                    let (copy, report) = try WeightLoader.network(from: WeightFile.read(path), path: path)
+                    XCTAssertEqual(copy.architecture, network.architecture)
+                    XCTAssertEqual(report.count(.loaded), report.entries.count, report.description)
+                    assertSame(network, copy)
+                    // BertModel is read as `embedding`.
+                    guard variant != "mean-embedding" else { continue }
+                    let foreign = try WeightLoader.network(from: file(network), path: "model.safetensors").network
+                    XCTAssertEqual(foreign.architecture, network.architecture)
+                    assertSame(network, foreign)
+                }
+            }
+        }
+    }
+
+    func testBareEncodersTakeEveryHead() throws {
+        let pooled = try SmallText.network("bert", "sequence-classification")
+        func bare(_ network: Network, pooler: Bool = true, old: Bool = false) throws -> WeightFile {
+            var bare = try file(network) { name in
+                guard name.hasPrefix("bert."), pooler || !name.hasPrefix("bert.pooler") else { return nil }
+                let name = String(name.dropFirst("bert.".count))
+                return old
+                    ? name.replacingOccurrences(of: "LayerNorm.weight", with: "LayerNorm.gamma")
+                        .replacingOccurrences(of: "LayerNorm.bias", with: "LayerNorm.beta") : name
+            }
+            bare.tensors.append(
+                StoredTensor(name: "embeddings.position_ids", shape: [1, 24], scalars: (0..<24).map(Float.init)))
+            bare.metadata.notes["config.json"] = bare.metadata.notes["config.json"]?
+                .replacingOccurrences(of: "BertForSequenceClassification", with: "BertModel")
+            return bare
+        }
+        for variant in try Architecture(named: "bert").variants {
+            for (pooler, old) in [(true, false), (false, false), (true, true)] {
+                let (network, report) = try WeightLoader.network(
+                    from: bare(pooled, pooler: pooler, old: old), path: "model.safetensors", variant: variant,
+                    head: .new)
+                XCTAssertEqual(network.architecture.variant, variant)
+                assertSame(pooled, network) { $0.hasPrefix("bert.") && !$0.hasPrefix("bert.pooler") }
+                let weight = "bert.pooler.dense.weight"
+                let isTaken = network.store[weight]?.value.scalars == pooled.store[weight]?.value.scalars
+                XCTAssertEqual(isTaken, variant == "sequence-classification" && pooler, report.description)
+            }
+        }
+        // Without being told, a bare encoder gives embeddings, and loses its pooler.
+        let (network, report) = try WeightLoader.network(from: bare(pooled), path: "model.safetensors")
+        XCTAssertEqual(network.architecture.variant, "embedding")
+        XCTAssertEqual(report.count(.refused), 3, report.description)
+    }
+
+    func testOldNamesWithAHead() throws {
+        let network = try SmallText.network("bert", "token-classification")
+        let old = try file(network) { name in
+            name.replacingOccurrences(of: "LayerNorm.weight", with: "LayerNorm.gamma")
+                .replacingOccurrences(of: "LayerNorm.bias", with: "LayerNorm.beta")
+        }
+        let copy = try WeightLoader.network(from: old, path: "pytorch_model.bin").network
+        XCTAssertEqual(copy.architecture, network.architecture)
+        assertSame(network, copy)
+    }
+
+    func testHeadsAreReplaced() throws {
+        let network = try SmallText.network("bert", "masked-language-model")
+        let masked = try file(network)
+        let (other, report) = try WeightLoader.network(
+            from: masked, path: "w", variant: "sequence-classification", classes: 4, head: .new)
+        XCTAssertEqual(other.architecture.classes, 4)
+        // The head's dense, norm and bias; the new classifier and pooler.
+        XCTAssertEqual([report.count(.refused), report.count(.newlyInitialised)], [5, 4], report.description)
+        XCTAssertEqual(try WeightLoader.network(from: masked, path: "w", variant: "embedding").report.count(.refused), 5)
+    }
+
+    func testCopiesOfTiedWeightsMustBeTheSame() throws {
+        let network = try SmallText.network("gpt2", "language-model")
+        var twice = try file(network) { String($0.dropFirst("transformer.".count)) }
+        let words = try XCTUnwrap(twice.tensors.first { $0.name == "wte.weight" })
+        twice.tensors += [
+            StoredTensor(name: "lm_head.weight", shape: words.shape, scalars: words.scalars),
+            StoredTensor(name: "h.0.attn.bias", shape: [1, 1, 2, 2], scalars: [1, 0, 1, 1]),
+            StoredTensor(name: "h.1.attn.masked_bias", shape: [1], scalars: [-1e4]),
+        ]
+        let (copy, report) = try WeightLoader.network(from: twice, path: "w")
+        XCTAssertEqual(report.count(.refused), 3, report.description)
+        assertSame(network, copy)
+        let place = twice.tensors.count - 3
+        var changed = words.scalars
+        changed[5] += 1
+        twice.tensors[place] = StoredTensor(name: "lm_head.weight", shape: words.shape, scalars: changed)
+        XCTAssertThrowsError(try WeightLoader.network(from: twice, path: "w")) {
+            XCTAssertEqual("\($0)".contains("unexpected: lm_head.weight"), true, "\($0)")
+        }
+    }
+
+    func testShapesTellAllButHeads() throws {
+        for name in ["bert_tiny-token-classification", "bert_mini-question-answering", "gpt2"] {
+            let network = try Architecture(named: name).network()
+            let shapes = network.store.parameters.map {
+                StoredTensor(name: $0.path, shape: $0.shape, elementType: .float32, bytes: Data(), role: .parameter)
+            }
+            let found = try WeightLoader.architecture(
+                of: WeightFile(format: .safetensors, tensors: shapes), path: "model.safetensors")
+            XCTAssertEqual(found, network.architecture)
+        }
+        for family in ["bert", "distilbert", "gpt2"] {
+            let network = try SmallText.network(family, family == "gpt2" ? "language-model" : "embedding")
+            XCTAssertThrowsError(try WeightLoader.network(from: file(network, config: false), path: "w")) {
+                XCTAssertEqual(
+                    "\($0)",
+                    "architecture \(family): heads is not said, expected a divisor of the width 96; weights do not tell "
+                        + "it, sizes or config.json must")
+            }
+        }
+    }
+}
