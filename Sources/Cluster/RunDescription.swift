@@ -84,7 +84,8 @@ struct RunDescription: Codable {
             case .images(let preprocessing): self.preprocessing = preprocessing
             case .texts(let input):
                 text = Text(
-                    tokenizer: String(decoding: input.tokenizer.json(), as: UTF8.self), length: input.length, padding: input.padding,
+                    tokenizer: String(decoding: input.tokenizer.json(), as: UTF8.self), length: input.length,
+                    padding: input.padding,
                     predictsTokens: input.predictsTokens)
             }
         }

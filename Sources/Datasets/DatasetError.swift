@@ -143,7 +143,8 @@ extension DatasetError {
         case .noTokens(let path):
             return "\(path): a text without tokens, or with fewer than a network can learn from; remove it"
         case .noTexts(let path):
-            return "\(path): no texts found; expected a .tsv, .csv, .jsonl or .txt file, or a folder with train.tsv and "
+            return
+                "\(path): no texts found; expected a .tsv, .csv, .jsonl or .txt file, or a folder with train.tsv and "
                 + "test.tsv or the like"
         case .notAText(let path):
             return "\(path): an image where a network over text wants a text; give other data or another network"

@@ -71,6 +71,20 @@ extension Recipe {
                 "model.variant", architecture.variant, "recipes train classifiers and language models only",
                 "give another variant, such as sequence-classification")
         }
+        let predictsTokens = architecture.output == .nextTokens
+        let others = [
+            ("data.text.held-out", data.text.heldOut != nil, false),
+            ("data.text.offsets", data.text.offsets != Data.Text().offsets, false),
+            ("data.text.columns", data.text.columns != TextColumns(), true),
+            ("data.classes", !data.classes.isEmpty, true),
+        ]
+        for case (let key, true, predictsTokens) in others {
+            throw conflict(
+                key, "given",
+                predictsTokens
+                    ? "running text has no labels" : "it is for running text, and \(architecture) classifies texts",
+                "remove it")
+        }
         let length = data.text.length ?? min(Data.Text.usualLength, tokens.positions)
         guard length <= tokens.positions else {
             throw conflict(
@@ -86,7 +100,7 @@ extension Recipe {
         return .texts(
             TextInput(
                 tokenizer: tokenizer, length: length, padding: tokens.padding ?? 0,
-                predictsTokens: architecture.output == .nextTokens))
+                predictsTokens: predictsTokens))
     }
 
     private func tokenizer(_ file: WeightFile?) throws -> Tokenizer {

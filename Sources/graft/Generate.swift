@@ -82,7 +82,9 @@ struct Generate: ParsableCommand {
                 stopToken: tokenizer.separatorToken))
         var start = try tokenizer.encode(prompt, addingSpecialTokens: false).tokens
         if start.isEmpty, let begin = tokenizer.beginToken { start = [begin] }
-        guard !start.isEmpty else { throw ValidationError("--prompt is empty, and the tokenizer has no token to begin with") }
+        guard !start.isEmpty else {
+            throw ValidationError("--prompt is empty, and the tokenizer has no token to begin with")
+        }
         let result = try generator([[Int32]](repeating: start, count: count))
         let texts = result.tokens.map { new -> String in
             // Together with the prompt: a character may be divided between them.

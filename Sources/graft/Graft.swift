@@ -27,7 +27,8 @@ struct Graft: ParsableCommand {
             requeue).
             """,
         subcommands: [
-            Train.self, Evaluate.self, Predict.self, Generate.self, Convert.self, Inspect.self, ListModels.self, Pack.self,
+            Train.self, Evaluate.self, Predict.self, Generate.self, Convert.self, Inspect.self, ListModels.self,
+            Pack.self,
             Bench.self,
         ])
 

@@ -164,8 +164,15 @@ struct Inspect: ParsableCommand {
         if let license = metadata.license { facts.append(["licence", license]) }
         return facts
             + metadata.notes.sorted { $0.key < $1.key }.map { key, value in
-                ["note", "\(key): \(value.count > 100 ? value.prefix(100) + "…" : value)"]
+                ["note", "\(key): \(Self.line(value))"]
             }
+    }
+
+    /// The beginning of a text, on one line.
+    private static func line(_ text: String) -> String {
+        let short = text.prefix(100)
+        return short.split(whereSeparator: \.isNewline).joined(separator: " ")
+            + (short.endIndex < text.endIndex ? "…" : "")
     }
 
     private func words(_ recognised: Recognised) -> String {

@@ -173,6 +173,10 @@ final class TextTests: CommandTestCase {
         XCTAssertEqual(
             try refusal("model={architecture: resnet20}"),
             "graft: recipe: 'data.text' is given, but resnet20 is a network over images; remove it\n")
+        XCTAssertEqual(
+            try refusal("data.text.held-out=0.1"),
+            "graft: recipe: 'data.text.held-out' is given, but it is for running text, and bert "
+                + "(sequence-classification) classifies texts; remove it\n")
         try write(Data("a\tx\nb\tx\n".utf8), "one.tsv")
         XCTAssertTrue(try refusal("data.train=one.tsv", code: 3).contains("only one class ('x')"))
     }

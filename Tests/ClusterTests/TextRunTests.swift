@@ -158,8 +158,9 @@ final class TextRunTests: TrainingRunTestCase {
 
     func testResumingIsExact() throws {
         for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
-            try write(recipe.replacingOccurrences(of: "name: sgd", with: "name: adamw")
-                .replacingOccurrences(of: ", momentum: 0.9", with: ""))
+            try write(
+                recipe.replacingOccurrences(of: "name: sgd", with: "name: adamw")
+                    .replacingOccurrences(of: ", momentum: 0.9", with: ""))
             assertDone(try train("\(name)-whole", ranks: 2))
             let third = "\(folder)/\(name)-whole/checkpoints/step-00000003.h5"
             assertDone(try train("\(name)-resumed", ranks: 2, more: ["--resume", third]))

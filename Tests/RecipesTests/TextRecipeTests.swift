@@ -36,7 +36,10 @@ final class TextRecipeTests: XCTestCase {
 
     func testPrintingReadsBack() throws {
         for (data, model) in [
-            ("  text: {tokenizer: bytes, length: 64, held-out: 0.25}", "{architecture: gpt2, sizes: {layers: 2, width: 8}}"),
+            (
+                "  text: {tokenizer: bytes, length: 64, held-out: 0.25}",
+                "{architecture: gpt2, sizes: {layers: 2, width: 8}}"
+            ),
             ("  text: {columns: {label: '3'}}", "{weights: w, dropout: 0.2}"),
         ] {
             let whole = try recipe(data, model: model)
@@ -47,7 +50,8 @@ final class TextRecipeTests: XCTestCase {
     }
 
     func testMistakes() {
-        XCTAssertEqual(message("  text: {lenght: 3}"), "r.yaml:5: unknown key 'data.text.lenght'; did you mean 'length'?")
+        XCTAssertEqual(
+            message("  text: {lenght: 3}"), "r.yaml:5: unknown key 'data.text.lenght'; did you mean 'length'?")
         XCTAssertEqual(message("  text: {length: 0}"), "r.yaml:5: 'data.text.length' is 0; give 1 or more")
         XCTAssertEqual(
             message("  text: {held-out: 1}"), "r.yaml:5: 'data.text.held-out' is 1; give a number above 0 and below 1")

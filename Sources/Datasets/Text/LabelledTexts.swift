@@ -69,7 +69,9 @@ public final class LabelledTexts: Dataset, @unchecked Sendable {
 
     private static func ordered(_ names: Set<String>) -> [String] {
         let numbers = names.compactMap { name in Int(name).map { (number: $0, name: name) } }
-        if numbers.count == names.count { return numbers.sorted { ($0.number, $0.name) < ($1.number, $1.name) }.map(\.name) }
+        if numbers.count == names.count {
+            return numbers.sorted { ($0.number, $0.name) < ($1.number, $1.name) }.map(\.name)
+        }
         return names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }
     }
 

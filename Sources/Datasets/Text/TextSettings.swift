@@ -42,7 +42,9 @@ extension WeightFile {
     /// - Parameter path: where the weights were read from, a file or a folder.
     /// - Throws: `DatasetError` where it is there and cannot be read.
     public func tokenizer(path: String) throws -> Tokenizer? {
-        if let text = metadata.tokenizerText { return try Tokenizer(json: Data(text.utf8), name: "\(path): tokenizer.json") }
+        if let text = metadata.tokenizerText {
+            return try Tokenizer(json: Data(text.utf8), name: "\(path): tokenizer.json")
+        }
         let folder =
             ClassFolders.isFolder(path) ? path : URL(fileURLWithPath: path).deletingLastPathComponent().path
         let names = ["tokenizer.json", "vocab.txt", "vocab.json"]

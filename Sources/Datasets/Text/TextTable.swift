@@ -66,7 +66,9 @@ struct TextTable {
         var (line, start, quoteLine) = (1, 1, 1)
         var (isQuoted, wasQuoted) = (false, false)
         func endRow() {
-            if !cells.isEmpty || !cell.isEmpty || wasQuoted { rows.append(Row(line: start, cells: cells + [String(cell)])) }
+            if !cells.isEmpty || !cell.isEmpty || wasQuoted {
+                rows.append(Row(line: start, cells: cells + [String(cell)]))
+            }
             (cells, cell, wasQuoted, start) = ([], .init(), false, line)
         }
         var characters = text.unicodeScalars[...]

@@ -105,7 +105,9 @@ struct FeatureCache: Sendable {
         let count = loader.dataset.count
         for index in Set((0..<8).map { $0 * (count - 1) / 7 }).sorted() {
             do {
-                try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes { hash.update(bufferPointer: $0) }
+                try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes {
+                    hash.update(bufferPointer: $0)
+                }
             } catch let error as DatasetError where loader.brokenFiles == .skip && error.isBrokenSample {
                 add(error.description)
             }
