@@ -131,9 +131,7 @@ struct Predict: ParsableCommand {
                 return try input.sequence(
                     SampleText(halves.first ?? "", pair: halves.count > 1 ? halves[1] : nil), name: "'\(line)'")
             }
-            var fields = input.stack(sequences)
-            fields["labels"] = nil
-            try body(Array(part), fields)
+            try body(Array(part), input.stack(sequences))
         }
     }
 

@@ -54,13 +54,14 @@ public struct TextInput: Sendable {
         }
     }
 
-    /// The fields of a batch: `tokens`, `labels`, and `segments` where there is a second one.
+    /// The fields of a batch: `tokens`, `labels` where they are known, and `segments` where there is a second one.
     public func stack(_ sequences: [TokenSequence]) -> [String: Tensor] {
         let length = max(1, sequences.map(\.tokens.count).max() ?? 1)
         var fields = ["tokens": Tensor(rows: sequences.map(\.tokens), length: length, filledWith: padding)]
         if sequences.contains(where: { $0.segments.contains { $0 != 0 } }) {
             fields["segments"] = Tensor(rows: sequences.map(\.segments), length: length, filledWith: 0)
         }
+        guard sequences.allSatisfy({ !$0.labels.isEmpty }) else { return fields }
         if predictsTokens {
             fields["labels"] = Tensor(
                 rows: sequences.map(\.labels), length: length, filledWith: Batch.ignoredLabel)

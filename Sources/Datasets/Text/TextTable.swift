@@ -42,7 +42,8 @@ struct TextTable {
         case .commas:
             (keys, rows) = (nil, try Self.quoted(text, path))
         case .jsonLines:
-            (keys, rows) = try Self.objects(text, path)
+            let found = try Self.objects(text, path)
+            (keys, rows) = (found.keys, found.rows)
         }
         if rows.isEmpty { throw DatasetError.nothingSelected(source: path) }
     }
