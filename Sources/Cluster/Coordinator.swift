@@ -81,7 +81,7 @@ final class Coordinator {
         _ recipe: Recipe, _ architecture: Architecture, _ file: WeightFile?, _ training: any Dataset
     ) throws -> (Network, LoadReport?) {
         let head = recipe.model.head
-        let hasClasses = architecture.output == .classes
+        let hasClasses = architecture.output == .classes || architecture.output == .tokenClasses
         if head == .new, !hasClasses, file != nil {
             throw RecipeError.conflict(
                 place: "recipe", key: "model.head", value: "new",
@@ -100,7 +100,7 @@ final class Coordinator {
         _ recipe: Recipe, _ file: WeightFile?, _ training: any Dataset, _ architecture: Architecture
     ) throws -> [String] {
         let (own, outputs) = (training.classNames, architecture.classes)
-        guard architecture.output == .classes else { return [] }
+        guard architecture.output == .classes || architecture.output == .tokenClasses else { return [] }
         guard recipe.model.head == .keep, let file, let path = recipe.model.weights else { return own }
         if let names = file.metadata.classNames, names.count == outputs { return names }
         guard own.count == outputs else {

@@ -76,7 +76,7 @@ struct RunDescription: Codable {
             var tokenizer: String
             var length: Int
             var padding: Int32
-            var predictsTokens: Bool
+            var labels: TextLabels
         }
 
         init(_ input: RecipeInput) throws {
@@ -86,7 +86,7 @@ struct RunDescription: Codable {
                 text = Text(
                     tokenizer: String(decoding: input.tokenizer.json(), as: UTF8.self), length: input.length,
                     padding: input.padding,
-                    predictsTokens: input.predictsTokens)
+                    labels: input.labels)
             }
         }
 
@@ -96,7 +96,7 @@ struct RunDescription: Codable {
             return .texts(
                 TextInput(
                     tokenizer: try Tokenizer(json: Data(text.tokenizer.utf8), name: "the tokenizer of rank 0"),
-                    length: text.length, padding: text.padding, predictsTokens: text.predictsTokens))
+                    length: text.length, padding: text.padding, labels: text.labels))
         }
     }
 }

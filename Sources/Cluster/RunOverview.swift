@@ -100,12 +100,13 @@ public struct TextOverview: Encodable, Sendable {
     private static let mostCounted = 1_000
 
     init(_ input: TextInput, _ dataset: any Dataset) throws {
-        isRunningText = input.predictsTokens
+        isRunningText = input.labels == .nextTokens
         vocabulary = input.tokenizer.vocabularyCount
         var lengths: [Int] = []
         for index in 0..<min(dataset.count, Self.mostCounted) {
             switch try dataset.storedSample(at: index) {
             case .text(let text): lengths.append(try input.fullLength(text))
+            case .words(let words, _): lengths.append(try input.fullLength(words))
             case .tokens(let tokens): lengths.append(min(tokens.count - 1, input.length))
             case .encoded, .image: break
             }

@@ -27,12 +27,14 @@ public enum StoredSample: Equatable, Sendable {
     case encoded([UInt8])
     case image(SampleImage)
     case text(SampleText)
+    /// A text that is words already, with a label each.
+    case words([String], labels: [Int32])
     /// A stretch of running text in which each token is to be predicted from those before it.
     case tokens([Int32])
 }
 
-/// Samples, reachable by number in any order and from any thread: images or texts with a label each, or stretches of
-/// running text, which have none.
+/// Samples, reachable by number in any order and from any thread: images or texts with a label each, texts whose words have
+/// labels, or stretches of running text, which have none.
 public protocol Dataset: AnyObject, Sendable {
     /// Where the samples come from, for messages and records.
     var source: String { get }
@@ -40,6 +42,8 @@ public protocol Dataset: AnyObject, Sendable {
     var classNames: [String] { get }
     /// The label of each sample, 0..<classNames.count; zeros where samples have none.
     var labels: [Int32] { get }
+    /// Whether the words of a sample have labels, and the sample none: `labels` are zeros then.
+    var labelsAreOfWords: Bool { get }
     /// What errors call sample `index`: its file, or its place in a file.
     func name(at index: Int) -> String
     /// Sample `index` as stored, not yet decoded.
@@ -51,6 +55,8 @@ public protocol Dataset: AnyObject, Sendable {
 }
 
 extension Dataset {
+    public var labelsAreOfWords: Bool { false }
+
     /// How many samples there are.
     public var count: Int { labels.count }
 
@@ -63,7 +69,7 @@ extension Dataset {
         switch try storedSample(at: index) {
         case .encoded(let bytes): return .pixels(try ImageDecoder.decode(bytes, name: name(at: index)))
         case .image(let image): return image
-        case .text, .tokens: throw DatasetError.notAnImage(path: name(at: index))
+        case .text, .words, .tokens: throw DatasetError.notAnImage(path: name(at: index))
         }
     }
 

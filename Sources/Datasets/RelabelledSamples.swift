@@ -43,16 +43,24 @@ private final class RelabelledSamples: Dataset, @unchecked Sendable {
     let classNames: [String]
     let labels: [Int32]
     private let base: any Dataset
+    private let newLabels: [Int32]
 
     /// `newLabels` are by old label.
     init(_ base: any Dataset, classNames: [String], newLabels: [Int32]) {
         self.base = base
         self.classNames = classNames
-        labels = base.labels.map { newLabels[Int($0)] }
+        self.newLabels = newLabels
+        labels = base.labelsAreOfWords ? base.labels : base.labels.map { newLabels[Int($0)] }
     }
 
     var source: String { base.source }
+    var labelsAreOfWords: Bool { base.labelsAreOfWords }
     func name(at index: Int) -> String { base.name(at: index) }
-    func storedSample(at index: Int) throws -> StoredSample { try base.storedSample(at: index) }
     func fingerprint() throws -> String { try base.fingerprint() }
+
+    func storedSample(at index: Int) throws -> StoredSample {
+        let stored = try base.storedSample(at: index)
+        guard case .words(let words, let labels) = stored else { return stored }
+        return .words(words, labels: labels.map { newLabels[Int($0)] })
+    }
 }

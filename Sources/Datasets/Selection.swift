@@ -97,13 +97,13 @@ extension Dataset {
     public func selecting(_ selection: Selection, keys: String = "") throws -> any Dataset {
         try selection.validate(keys: keys)
         if selection == Selection(seed: selection.seed) { return self }
-        guard !classNames.isEmpty else {
+        guard !classNames.isEmpty, !labelsAreOfWords else {
             if let classes = selection.classes, let first = classes.first {
                 throw DatasetError.unknownClass(name: first, nearest: [], source: source)
             }
             let chosen = try selection.choose(from: Array(0..<count), className: "", source: source, keys: keys)
             return SelectedSamples(
-                from: self, indices: chosen, classNames: [], labels: [Int32](repeating: 0, count: chosen.count))
+                from: self, indices: chosen, classNames: classNames, labels: [Int32](repeating: 0, count: chosen.count))
         }
         let names = selection.classes ?? classNames
         var newLabels = [Int32](repeating: -1, count: classNames.count)
@@ -145,6 +145,7 @@ final class SelectedSamples: Dataset, @unchecked Sendable {
     }
 
     var source: String { base.source }
+    var labelsAreOfWords: Bool { base.labelsAreOfWords }
     func name(at index: Int) -> String { base.name(at: indices[index]) }
     func storedSample(at index: Int) throws -> StoredSample { try base.storedSample(at: indices[index]) }
 

@@ -10,6 +10,8 @@ extension Recipe.Data {
         case images
         /// Texts with labels.
         case texts
+        /// Texts whose words have labels.
+        case taggedWords
         /// Running text, in blocks of the input's length.
         case runningText(TextInput)
     }
@@ -57,7 +59,7 @@ extension Recipe.Data {
         switch kind {
         case .images:
             return try validation.open("validation", kind, text, split: split, classes: classNames ?? classes)
-        case .texts:
+        case .texts, .taggedWords:
             // A few texts need not be of all classes.
             let texts = try validation.open("validation", kind, text, split: split, classes: classes)
             return try classNames.map {
@@ -168,6 +170,8 @@ extension Recipe.Data.Source {
         let all: any Dataset
         if case .images = kind {
             all = try openImageDataset(at: path, split: split)
+        } else if case .taggedWords = kind {
+            all = try TaggedSentences(at: textSource(at: path, split: split))
         } else {
             all = try LabelledTexts(at: textSource(at: path, split: split), columns: text.columns)
             if key == "train", all.classNames.count == 1 {

@@ -25,7 +25,12 @@ public enum RecipeInput: Sendable {
     public var kind: Recipe.Data.Kind {
         switch self {
         case .images: .images
-        case .texts(let input): input.predictsTokens ? .runningText(input) : .texts
+        case .texts(let input):
+            switch input.labels {
+            case .texts: .texts
+            case .words: .taggedWords
+            case .nextTokens: .runningText(input)
+            }
         }
     }
 
@@ -66,25 +71,12 @@ extension Recipe {
         ] where isGiven {
             throw conflict(key, "given", "\(architecture.name) is a network over text", "remove it")
         }
-        guard architecture.output == .classes || architecture.output == .nextTokens else {
+        guard let labels = TextLabels(architecture.output) else {
             throw conflict(
                 "model.variant", architecture.variant, "recipes train classifiers and language models only",
                 "give another variant, such as sequence-classification")
         }
-        let predictsTokens = architecture.output == .nextTokens
-        let others = [
-            ("data.text.held-out", data.text.heldOut != nil, false),
-            ("data.text.offsets", data.text.offsets != Data.Text().offsets, false),
-            ("data.text.columns", data.text.columns != TextColumns(), true),
-            ("data.classes", !data.classes.isEmpty, true),
-        ]
-        for case (let key, true, predictsTokens) in others {
-            throw conflict(
-                key, "given",
-                predictsTokens
-                    ? "running text has no labels" : "it is for running text, and \(architecture) classifies texts",
-                "remove it")
-        }
+        try check(labels, architecture)
         let length = data.text.length ?? min(Data.Text.usualLength, tokens.positions)
         guard length <= tokens.positions else {
             throw conflict(
@@ -100,7 +92,23 @@ extension Recipe {
         return .texts(
             TextInput(
                 tokenizer: tokenizer, length: length, padding: tokens.padding ?? 0,
-                predictsTokens: predictsTokens))
+                labels: labels))
+    }
+
+    /// Refuses settings for another kind of text.
+    private func check(_ labels: TextLabels, _ architecture: Architecture) throws {
+        let others: [(key: String, isGiven: Bool, suits: TextLabels)] = [
+            ("data.text.held-out", data.text.heldOut != nil, .nextTokens),
+            ("data.text.offsets", data.text.offsets != Data.Text().offsets, .nextTokens),
+            ("data.text.columns", data.text.columns != TextColumns(), .texts),
+            ("data.classes", !data.classes.isEmpty, .texts),
+        ]
+        for other in others where other.isGiven && other.suits != labels {
+            let kind = other.suits == .texts ? "texts with a label each" : "running text"
+            throw conflict(
+                other.key, "given", "it is for \(kind), and \(architecture) learns from labels of \(labels.noun)",
+                "remove it")
+        }
     }
 
     private func tokenizer(_ file: WeightFile?) throws -> Tokenizer {
@@ -114,5 +122,25 @@ extension Recipe {
 
     private func conflict(_ key: String, _ value: String, _ problem: String, _ remedy: String) -> RecipeError {
         .conflict(place: "recipe", key: key, value: value, problem: problem, remedy: remedy)
+    }
+}
+
+extension TextLabels {
+    /// What a network with such an output learns from; nil where recipes have nothing for it.
+    public init?(_ output: OutputKind) {
+        switch output {
+        case .classes: self = .texts
+        case .tokenClasses: self = .words
+        case .nextTokens: self = .nextTokens
+        case .spans, .maskedTokens, .embedding: return nil
+        }
+    }
+
+    fileprivate var noun: String {
+        switch self {
+        case .texts: "texts"
+        case .words: "words"
+        case .nextTokens: "tokens, which follow"
+        }
     }
 }

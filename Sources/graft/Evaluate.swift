@@ -23,14 +23,16 @@ struct Evaluate: ParsableCommand {
 
             The data is a folder of class folders, an IDX file (or a folder of them), or
             HDF5 as pack writes it; for a classifier of texts a table (.tsv, .csv, .jsonl)
-            with a column of texts and one of labels; for a language model a text file.
+            with a column of texts and one of labels; for tags of words CoNLL's columns;
+            for a language model a text file.
             Preprocessing, tokenizer, columns and class names are those that the
             weights bring with them. Where they bring none, the preprocessing is that of
             the architecture's published weights, and classes are matched by position.
 
             top1 and top5 are the fractions of samples whose class is the first choice, or
             among the first five; loss is the mean cross-entropy. Of a language model the
-            samples are tokens, and perplexity is e to the loss.
+            samples are tokens, and perplexity is e to the loss; of tags of words they are
+            words, and F1 is that of the entities.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
@@ -95,7 +97,7 @@ struct Evaluate: ParsableCommand {
         let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let selection = Selection(
             classes: names, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass)
-        guard [.classes, .nextTokens].contains(trained.network.architecture.output) else {
+        guard [.classes, .tokenClasses, .nextTokens].contains(trained.network.architecture.output) else {
             throw CommandError.cannotAnswer(
                 path: trained.path, output: trained.network.architecture.output.rawValue,
                 remedy: "evaluate measures classifiers and language models")
@@ -112,6 +114,7 @@ struct Evaluate: ParsableCommand {
                 text: textColumn ?? trained.columns.text, pair: pairColumn ?? trained.columns.pair,
                 label: labelColumn ?? trained.columns.label)
             return try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
+        case .taggedWords: return try TaggedSentences(at: textSource(at: data, split: split))
         case .runningText(let input):
             return try RunningText(
                 at: textSource(at: data, split: split), tokenizer: input.tokenizer, length: input.length,
@@ -127,6 +130,7 @@ struct Evaluate: ParsableCommand {
         let loss: Double
         let samples: Int
         let perplexity: Double?
+        let f1: Double?
         let architecture: String
         let variant: String
         let classNames: [String]?
@@ -147,7 +151,7 @@ struct Evaluate: ParsableCommand {
             return try Output.json(
                 Answer(
                     top1: summary.top1, top5: summary.top5, loss: summary.loss, samples: summary.samples,
-                    perplexity: summary.perplexity, architecture: trained.network.architecture.name,
+                    perplexity: summary.perplexity, f1: summary.f1, architecture: trained.network.architecture.name,
                     variant: trained.network.architecture.variant, classNames: confusion ? classNames : nil,
                     confusion: confusion ? rows : nil))
         }
@@ -155,8 +159,10 @@ struct Evaluate: ParsableCommand {
         print("top-1    \(Output.percent(summary.top1))")
         print("top-5    \(Output.percent(summary.top5))")
         print(String(format: "loss     %.4f", summary.loss))
+        if let f1 = summary.f1 { print("F1       \(Output.percent(f1))") }
         if let perplexity = summary.perplexity { print(String(format: "perplexity %.3f", perplexity)) }
-        print("\(summary.perplexity == nil ? "samples " : "tokens  ") \(Output.grouped(summary.samples))")
+        let noun = summary.perplexity != nil ? "tokens  " : summary.f1 != nil ? "words   " : "samples "
+        print("\(noun) \(Output.grouped(summary.samples))")
         guard confusion else { return }
         let table = zip(classNames, rows).map { name, row in [name] + row.map(String.init) }
         print("confusion (rows: true class, columns: answers in the same order)")

@@ -69,7 +69,7 @@ struct Generate: ParsableCommand {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
         let trained = try TrainedNetwork(weightOptions)
-        guard case .texts(let input) = trained.input, input.predictsTokens else {
+        guard case .texts(let input) = trained.input, input.labels == .nextTokens else {
             throw CommandError.cannotAnswer(
                 path: trained.path, output: "\(trained.network.architecture.output.rawValue), not the next token",
                 remedy: "generate wants a language model")

@@ -12,7 +12,7 @@ import Training
 /// `graft predict`: what a network says about images or texts.
 struct Predict: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what images show, or of what class texts are.",
+        abstract: "Say what images show, of what class texts are, or what they name.",
         discussion: """
             The most probable classes of each input, with the preprocessing, the tokenizer
             and the class names that the weights bring with them:
@@ -26,7 +26,8 @@ struct Predict: ParsableCommand {
             FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it
             goes into the network as it is. --logits writes what comes out, N×classes in
             the order of the inputs, as the data set /logits of an HDF5 file. A tab
-            divides the two texts of a pair. A language model goes on with a text: see
+            divides the two texts of a pair. Of a network that tags words, the answer is
+            the entities that a text names. A language model goes on with a text: see
             graft generate.
             """)
 
@@ -63,6 +64,9 @@ struct Predict: ParsableCommand {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
         let trained = try TrainedNetwork(weightOptions)
+        if trained.network.architecture.output == .tokenClasses {
+            return try TaggedAnswers(trained, inputs, file: file).print(json: json)
+        }
         try requireClasses(trained)
         var answers: [Answer] = []
         var rows: [Float] = []
@@ -96,7 +100,7 @@ struct Predict: ParsableCommand {
         case .nextTokens:
             throw CommandError.cannotAnswer(
                 path: trained.path, output: "the next token", remedy: "let it go on with graft generate")
-        case .tokenClasses, .spans, .maskedTokens:
+        case .spans, .maskedTokens, .tokenClasses:
             throw CommandError.cannotAnswer(
                 path: trained.path, output: output.rawValue, remedy: "predict answers for classifiers only")
         }

@@ -74,6 +74,7 @@ final class ProgressPrinter {
             text += String(
                 format: "  validation loss %.4f  top-1 %.1f %%  top-5 %.1f %%", validation.loss,
                 validation.top1 * 100, validation.top5 * 100)
+            if let f1 = validation.f1 { text += String(format: "  F1 %.1f %%", f1 * 100) }
             if let perplexity = validation.perplexity { text += String(format: "  perplexity %.3f", perplexity) }
         }
         line(text)
@@ -149,6 +150,7 @@ final class ProgressPrinter {
         guard let best = summary.best else { return text }
         text +=
             best.perplexity.map { String(format: ", best loss %.4f (perplexity %.3f)", best.loss, $0) }
+            ?? best.f1.map { String(format: ", best F1 %.1f %%", $0 * 100) }
             ?? String(format: ", best top-1 %.1f %%", best.top1 * 100)
         return text
     }

@@ -76,7 +76,7 @@ struct TrainedNetwork {
             TextInput(
                 tokenizer: tokenizer,
                 length: min(tokens.positions, file.metadata.textSettings?.length ?? usualLength),
-                padding: tokens.padding ?? 0, predictsTokens: architecture.output == .nextTokens))
+                padding: tokens.padding ?? 0, labels: TextLabels(architecture.output) ?? .texts))
     }
 
     /// What output `index` stands for.

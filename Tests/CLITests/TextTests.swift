@@ -110,6 +110,36 @@ final class TextTests: CommandTestCase {
         XCTAssertEqual(other["top1"] as? Double, 1)
     }
 
+    /// Words with tags: what is good or bad is a verdict of two words.
+    func testTagsFromWordsToEntities() throws {
+        let sentences = (0..<40).map { number -> String in
+            let verdict = number % 3 == 0 ? "good\tB-praise\n" : "bad\tB-blame\n"
+            let noun = ["film", "plot", "cast"][number % 3]
+            return
+                "a\tO\n\(verdict)\(noun)\tI-\(number % 3 == 0 ? "praise" : "blame")\n\(number % 2 == 0 ? "a\tO\n" : "")\n"
+        }
+        try write(Data(sentences.joined().utf8), "train.conll")
+        try train(
+            classifier.replacingOccurrences(of: "sequence-classification", with: "token-classification")
+                .replacingOccurrences(
+                    of: "train.tsv", with: "train.conll\n  validation: {path: train.conll, first-per-class: 9}"
+                )
+                .replacingOccurrences(of: "train.conll\n  v", with: "{path: train.conll, skip-per-class: 9}\n  v"),
+            "run")
+        let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "train.conll", "--json"))
+        XCTAssertEqual(judged["f1"] as? Double, 1)
+        XCTAssertEqual(judged["samples"] as? Int, 140)
+        let said = try graft("predict", "--weights", "run/weights.h5", "a BAD plot, a", "a good film", "--json")
+        XCTAssertEqual(said.code, 0, said.errors)
+        let answers = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(said.output.utf8)) as? [[String: Any]])
+        let found = answers.map { ($0["entities"] as? [[String: Any]])?.first }
+        XCTAssertEqual(found[0]?["type"] as? String, "blame")
+        XCTAssertEqual(found[0]?["text"] as? String, "BAD plot")
+        XCTAssertEqual(found[0]?["start"] as? Int, 2)
+        XCTAssertEqual(found[1]?["type"] as? String, "praise")
+        XCTAssertEqual(found[1]?["text"] as? String, "good film")
+    }
+
     func testLanguageModelFromTextToText() throws {
         try train(languageModel, "run")
         let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "text.txt", "--json"))
@@ -176,7 +206,7 @@ final class TextTests: CommandTestCase {
         XCTAssertEqual(
             try refusal("data.text.held-out=0.1"),
             "graft: recipe: 'data.text.held-out' is given, but it is for running text, and bert "
-                + "(sequence-classification) classifies texts; remove it\n")
+                + "(sequence-classification) learns from labels of texts; remove it\n")
         try write(Data("a\tx\nb\tx\n".utf8), "one.tsv")
         XCTAssertTrue(try refusal("data.train=one.tsv", code: 3).contains("only one class ('x')"))
     }

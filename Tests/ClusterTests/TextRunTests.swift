@@ -12,6 +12,15 @@ final class TextRunTests: TrainingRunTestCase {
         try save(words.joined(separator: "\n") + "\n", "vocab.txt")
         try save(Self.sentences(0..<20), "train.tsv")
         try save(Self.sentences(20..<31), "test.tsv")
+        for part in ["train", "test"] {
+            let rows = try String(contentsOfFile: "\(folder)/\(part).tsv", encoding: .utf8).split(separator: "\n")
+            let tagged = rows.map { row in
+                row.prefix { $0 != "\t" }.split(separator: " ").map { word in
+                    "\(word)\t\(["good", "bad"].contains(word) ? "B-verdict" : word == "very" ? "I-verdict" : "O")\n"
+                }.joined() + "\n"
+            }
+            try save(tagged.joined(), "\(part).conll")
+        }
         let lines = (0..<60).map { "line \($0): the \(Self.words[$0 % 7]) is \($0 % 3 == 0 ? "good" : "bad").\n" }
         try save(lines.joined(), "text.txt")
     }
@@ -56,6 +65,13 @@ final class TextRunTests: TrainingRunTestCase {
         """
     }
 
+    /// The words themselves are their tags' types.
+    private var tagger: String {
+        classifier().replacingOccurrences(of: "sequence-classification", with: "token-classification")
+            .replacingOccurrences(of: "/train.tsv", with: "/train.conll")
+            .replacingOccurrences(of: "/test.tsv", with: "/test.conll")
+    }
+
     private var languageModel: String {
         """
         model:
@@ -96,7 +112,7 @@ final class TextRunTests: TrainingRunTestCase {
     /// rank of three without texts; the same validation, each sample counted once.
     func testRanksAgree() throws {
         for (name, recipe, steps, samples) in [
-            ("bert", classifier(), 12, 11), ("gpt2", languageModel, 12, nil),
+            ("bert", classifier(), 12, 11), ("gpt2", languageModel, 12, nil), ("tags", tagger, 12, nil),
         ] {
             try write(recipe)
             assertDone(try train("\(name)1"))

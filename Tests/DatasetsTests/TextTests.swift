@@ -167,6 +167,48 @@ final class TextTests: XCTestCase {
             ).contains("not a JPEG or PNG image"))
     }
 
+    // MARK: Words with tags
+
+    func testTaggedSentences() throws {
+        let path = try write(
+            "-DOCSTART- O\n\nJane NN B-person\nDoe\tI-person\nran O\n\t\n\nParis B-place\n", "tags.conll")
+        let data = try TaggedSentences(at: path)
+        XCTAssertEqual(data.classNames, ["O", "B-person", "B-place", "I-person"])
+        XCTAssertEqual(data.labels, [0, 0])
+        XCTAssertEqual(try data.storedSample(at: 0), .words(["Jane", "Doe", "ran"], labels: [1, 3, 0]))
+        XCTAssertEqual(data.name(at: 1), "\(path):8")
+        let half = try data.selecting(Selection(firstPerClass: 1))
+        XCTAssertEqual(half.count, 1)
+        XCTAssertEqual(half.classNames, data.classNames)
+        let names = ["I-person", "O", "B-place", "x", "B-person"]
+        let relabelled = try data.relabelled(for: names, outputs: 5, weights: "w")
+        XCTAssertEqual(try relabelled.storedSample(at: 0), .words(["Jane", "Doe", "ran"], labels: [4, 0, 1]))
+        XCTAssertEqual(relabelled.labels, [0, 0])
+        let broken = try write("a\tO\nb\n", "broken.conll")
+        XCTAssertEqual(
+            message(try TaggedSentences(at: broken)), "\(broken):2: one column where a word and its tag are expected")
+        let wnut = try TaggedSentences(at: Locations.real("wnut17").path + "/emerging.dev.conll")
+        XCTAssertEqual(wnut.count, 1_009)
+        XCTAssertEqual(wnut.classNames.count, 13)
+    }
+
+    /// The first token of a word has its label; further ones, special ones and filling have none.
+    func testLabelsOfWords() throws {
+        let path = try write("very\tO\ngoodfilm\tB\n\nbad\tO\nbad\tB\n", "tags.conll")
+        let vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "good", "##film", "very", "bad"]
+        let tokenizer = try Tokenizer(file: write(vocabulary.joined(separator: "\n") + "\n", "vocab.txt"))
+        func batch(_ length: Int) throws -> Batch {
+            try BatchLoader(
+                dataset: TaggedSentences(at: path),
+                input: .texts(TextInput(tokenizer: tokenizer, length: length, labels: .words))
+            ).load(BatchRequest(epoch: 0, step: 0, indices: [0, 1]))
+        }
+        let (none, whole) = (Batch.ignoredLabel, try batch(8))
+        XCTAssertEqual(whole.input.indices, [2, 7, 5, 6, 3, 2, 8, 8, 3, 0])
+        XCTAssertEqual(whole.labels.indices, [none, 0, 1, none, none, none, 0, 1, none, none])
+        XCTAssertEqual(try batch(3).labels.indices, [none, 0, none, none, 0, none])
+    }
+
     // MARK: Running text
 
     func testBytesAreTokens() throws {
@@ -181,7 +223,7 @@ final class TextTests: XCTestCase {
     func testBlocksInOrderPredictEveryTokenOnce() throws {
         for count in [2, 5, 6, 7, 13] {
             let text = try RunningText((0..<Int32(count)).map { $0 }, source: "t", length: 5, offsets: .sequential)
-            let input = TextInput(tokenizer: try Tokenizer(named: "bytes"), length: 5, predictsTokens: true)
+            let input = TextInput(tokenizer: try Tokenizer(named: "bytes"), length: 5, labels: .nextTokens)
             let batch = try BatchLoader(dataset: text, input: .texts(input))
                 .load(BatchRequest(epoch: 0, step: 0, indices: Array(0..<text.count)))
             let (tokens, labels) = (batch.input.indices, batch.labels.indices)
@@ -197,7 +239,7 @@ final class TextTests: XCTestCase {
     func testBlocksAtRandomPlaces() throws {
         let text = try RunningText((0..<103).map { $0 }, source: "t", length: 10, offsets: .random)
         XCTAssertEqual(text.count, 11)
-        let input = TextInput(tokenizer: try Tokenizer(named: "bytes"), length: 10, predictsTokens: true)
+        let input = TextInput(tokenizer: try Tokenizer(named: "bytes"), length: 10, labels: .nextTokens)
         let loader = BatchLoader(dataset: text, input: .texts(input), seed: 7)
         var starts: [Int32: Int] = [:]
         for epoch in 0..<300 {
@@ -234,7 +276,8 @@ final class TextTests: XCTestCase {
         let path = try write("good\tfilm\tx\nbad\t\ty", "pairs.tsv")
         let pairs = try LabelledTexts(at: path, columns: TextColumns(text: "1", pair: "2", label: "3"))
         let running = try RunningText((0..<20).map { $0 }, source: "t", length: 4, offsets: .random)
-        for data in [pairs as any Dataset, running, try LabelledTexts(at: write("ä\tx\nb\ty", "one.tsv"))] {
+        let tags = try TaggedSentences(at: write("a\tO\n\nb\tO\nc\tB\n", "t.conll"))
+        for data in [pairs as any Dataset, running, tags, try LabelledTexts(at: write("ä\tx\nb\ty", "one.tsv"))] {
             for chunk in [5, 1 << 20] {
                 var encoder = try SampleShardEncoder(data, indices: [1], chunkBytes: chunk)
                 let received = ReceivedSamples()

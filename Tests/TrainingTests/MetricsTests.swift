@@ -69,6 +69,23 @@ final class MetricsTests: XCTestCase {
             try rows.withUnsafeBufferPointer { try metrics.add(logits: $0, labels: [0, 3, 1], lossSum: 0) })
     }
 
+    func testEntities() {
+        func entities(_ tags: String) -> [String] {
+            Entity.all(in: tags.split(separator: " ").map(String.init)).map {
+                "\($0.type) \($0.words.lowerBound)-\($0.words.upperBound)"
+            }
+        }
+        XCTAssertEqual(entities("O B-a I-a O B-b"), ["a 1-3", "b 4-5"])
+        XCTAssertEqual(entities("B-a B-a I-b I-b O I-a I-a"), ["a 0-1", "a 1-2", "b 2-4", "a 5-7"])
+        XCTAssertEqual(entities("O O"), [])
+        var counts = EntityCounts()
+        counts.add(["B-a", "I-a", "O", "B-b"], ["B-a", "I-a", "B-b", "O"])
+        counts.add(["B-b", "O"], ["B-b", "I-b"])
+        XCTAssertEqual([counts.said, counts.meant, counts.correct], [3, 3, 1])
+        XCTAssertEqual(counts.f1, 1.0 / 3, accuracy: 1e-12)
+        XCTAssertEqual(EntityCounts().f1, 0)
+    }
+
     func testSummaryKeys() throws {
         let json = try JSONEncoder().encode(MetricsSummary(top1: 1, top5: 1, loss: 0, samples: 1))
         let keys = try XCTUnwrap(JSONSerialization.jsonObject(with: json) as? [String: Any]).keys

@@ -172,7 +172,7 @@ public struct Transform: Codable, Equatable, Sendable {
             return .pixels(try changed(pixels, name: name, using: &generator, &seconds))
         case .encoded(let bytes):
             return .pixels(try changed(encoded: bytes, name: name, using: &generator, &seconds))
-        case .text, .tokens:
+        case .text, .words, .tokens:
             throw DatasetError.notAnImage(path: name)
         }
     }

@@ -7,9 +7,10 @@ import Foundation
 ///
 /// ```
 /// "GRAFTSH1"  source  fingerprint  class count, class names…  label count, labels (int32)…  sample count
-/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats, 3 text, 4 two texts, 5 tokens)
+/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats, 3 text, 4 two texts, 5 tokens, 6 words)
 ///             kind 0: byte count (u64), bytes;  1 and 2: width, height, channels (u32), values
 ///             kinds 3 and 4: texts;  5: token count (u64), tokens (int32)
+///             kind 6: word count (u64), words; labels (int32)
 /// texts: byte count (u32), UTF-8
 /// ```
 public struct SampleShardEncoder {
@@ -69,6 +70,11 @@ public struct SampleShardEncoder {
             pending.append(sample.pair == nil ? 3 : 4)
             pending.appendText(sample.text)
             if let pair = sample.pair { pending.appendText(pair) }
+        case .words(let words, let labels):
+            pending.append(6)
+            pending.appendInteger(UInt64(words.count))
+            for word in words { pending.appendText(word) }
+            for label in labels { pending.appendInteger(UInt32(bitPattern: label)) }
         case .tokens(let tokens):
             pending.append(5)
             pending.appendInteger(UInt64(tokens.count))
@@ -222,6 +228,16 @@ private struct ShardReader {
             guard let count = integer(UInt64.self) else { return nil }
             guard count <= 1 << 32 else { throw DatasetError.damagedShard(reason: "\(count) tokens") }
             return integers(Int(count)).map { (index, name, .tokens($0)) }
+        }
+        if kind == 6 {
+            guard let count = integer(UInt64.self) else { return nil }
+            guard count <= 1 << 32 else { throw DatasetError.damagedShard(reason: "\(count) words") }
+            var words: [String] = []
+            for _ in 0..<count {
+                guard let word = try text() else { return nil }
+                words.append(word)
+            }
+            return integers(Int(count)).map { (index, name, .words(words, labels: $0)) }
         }
         guard let width = integer(UInt32.self), let height = integer(UInt32.self),
             let channels = integer(UInt32.self)

@@ -61,7 +61,7 @@ package func textSource(at path: String, split: DatasetSplit?) throws -> String 
     var status = stat()
     guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
     guard ClassFolders.isFolder(path) else { return path }
-    let suffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt"]
+    let suffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt", "conll", "bio"]
     let files = try ClassFolders.entries(of: path).filter { suffixes.contains(URL(fileURLWithPath: $0).pathExtension) }
     guard !files.isEmpty else { throw DatasetError.noTexts(path: path) }
     guard let split else { throw DatasetError.severalParts(path: path, parts: files) }

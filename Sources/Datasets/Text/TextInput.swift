@@ -1,5 +1,15 @@
 import Tensors
 
+/// What has a label in a text.
+public enum TextLabels: String, Codable, Sendable {
+    /// The text as a whole, or a pair of texts.
+    case texts
+    /// Each word: the first of its tokens stands for it.
+    case words
+    /// Each token, the one that follows it, as in a language model.
+    case nextTokens = "next-tokens"
+}
+
 /// How texts become what a network over text takes: tokens N×T, filled up to the longest of a batch.
 public struct TextInput: Sendable {
     public let tokenizer: Tokenizer
@@ -7,14 +17,13 @@ public struct TextInput: Sendable {
     public let length: Int
     /// The token that fills up; what the network takes for padding, where it knows any.
     public let padding: Int32
-    /// Whether each token is predicted from those before it, as in a language model; else samples have a label each.
-    public let predictsTokens: Bool
+    public let labels: TextLabels
 
-    public init(tokenizer: Tokenizer, length: Int, padding: Int32 = 0, predictsTokens: Bool = false) {
+    public init(tokenizer: Tokenizer, length: Int, padding: Int32 = 0, labels: TextLabels = .texts) {
         self.tokenizer = tokenizer
         self.length = length
         self.padding = padding
-        self.predictsTokens = predictsTokens
+        self.labels = labels
     }
 
     /// The tokens of one text, for prediction.
@@ -30,6 +39,9 @@ public struct TextInput: Sendable {
         try tokenizer.encode(text.text, pair: text.pair).tokens.count
     }
 
+    /// How many tokens words have, cut or not.
+    public func fullLength(_ words: [String]) throws -> Int { try tokenizer.encode(words: words).tokens.count }
+
     /// The tokens of one sample with what is to be predicted.
     ///
     /// Of a stretch of running text longer than needed, a window of `length` tokens that begins at random.
@@ -41,6 +53,18 @@ public struct TextInput: Sendable {
             var sequence = try sequence(text, name: name)
             sequence.labels = [label]
             return sequence
+        case .words(let words, let labels):
+            let encoding = try tokenizer.encode(words: words, maximumLength: length)
+            guard encoding.words.contains(where: { $0 != nil }) else { throw DatasetError.noTokens(path: name) }
+            let firsts = Self.firstTokens(encoding)
+            return TokenSequence(
+                tokens: encoding.tokens, segments: encoding.segments,
+                labels: encoding.words.indices.map { index in
+                    guard firsts.contains(index), let word = encoding.words[index], word < labels.count else {
+                        return Batch.ignoredLabel
+                    }
+                    return labels[word]
+                })
         case .tokens(let stretch):
             guard stretch.count > 1 else { throw DatasetError.noTokens(path: name) }
             let last = max(0, stretch.count - 1 - length)
@@ -54,6 +78,12 @@ public struct TextInput: Sendable {
         }
     }
 
+    /// Where each word begins.
+    public static func firstTokens(_ encoding: Encoding) -> Set<Int> {
+        var seen: Set<Int> = []
+        return Set(encoding.words.indices.filter { encoding.words[$0].map { seen.insert($0).inserted } ?? false })
+    }
+
     /// The fields of a batch: `tokens`, `labels` where they are known, and `segments` where there is a second one.
     public func stack(_ sequences: [TokenSequence]) -> [String: Tensor] {
         let length = max(1, sequences.map(\.tokens.count).max() ?? 1)
@@ -62,7 +92,7 @@ public struct TextInput: Sendable {
             fields["segments"] = Tensor(rows: sequences.map(\.segments), length: length, filledWith: 0)
         }
         guard sequences.allSatisfy({ !$0.labels.isEmpty }) else { return fields }
-        if predictsTokens {
+        if labels != .texts {
             fields["labels"] = Tensor(
                 rows: sequences.map(\.labels), length: length, filledWith: Batch.ignoredLabel)
         } else {
@@ -77,7 +107,8 @@ public struct TokenSequence: Equatable, Sendable {
     public var tokens: [Int32]
     /// The segment of each token: 0, or 1 for those of a pair's second text.
     public var segments: [Int32]
-    /// The class, or the token that follows each token; empty where nothing is known.
+    /// The class; or per token the class of the word that it begins, or the token that follows; empty where nothing is
+    /// known.
     public var labels: [Int32] = []
 
     public init(tokens: [Int32], segments: [Int32], labels: [Int32] = []) {

@@ -20,7 +20,9 @@ public func evaluate(
     isAskedToStop: () -> Bool = { false }, forward: ((Batch, ForwardContext) throws -> Tensor)? = nil
 ) throws -> Evaluation {
     let architecture = network.architecture
-    var metrics = ClassificationMetrics(classes: architecture.classes, areTokens: architecture.predictsTokens)
+    var metrics = ClassificationMetrics(
+        classes: architecture.classes, areTokens: architecture.labelsTokens,
+        tags: architecture.output == .tokenClasses ? loader.dataset.classNames : nil)
     let batch = largestBatch(architecture, batch)
     var skipped: [String] = []
     var isStopped = false
@@ -45,6 +47,7 @@ public func evaluate(
                 let logits = try forward.map { try $0(samples, context) } ?? network.logits(of: samples.fields, context)
                 let loss = crossEntropy(
                     logits, labels: samples.labels, ignoreIndex: metrics.areTokens ? Batch.ignoredLabel : nil)
+                metrics.countEntities(logits, samples.labels)
                 try logits.withScalars {
                     try metrics.add(logits: $0, labels: samples.labels.indices, lossSum: Double(loss.scalar))
                 }
@@ -102,7 +105,7 @@ private func requireLabels(_ labels: [Int32], _ metrics: ClassificationMetrics) 
 
 /// As many samples as go through the network together: no more than have logits of 256 MiB.
 private func largestBatch(_ architecture: Architecture, _ batch: Int) -> Int {
-    guard let tokens = architecture.tokens, architecture.predictsTokens else { return batch }
+    guard let tokens = architecture.tokens, architecture.labelsTokens else { return batch }
     return max(1, min(batch, (64 << 20) / max(1, tokens.positions * architecture.classes)))
 }
 
@@ -147,6 +150,6 @@ extension ForwardContext {
 }
 
 extension Architecture {
-    /// Whether there is an output for every token of the vocabulary at every position, as in a language model.
-    package var predictsTokens: Bool { output == .nextTokens }
+    /// Whether tokens have labels, in place of samples.
+    var labelsTokens: Bool { output == .nextTokens || output == .tokenClasses }
 }

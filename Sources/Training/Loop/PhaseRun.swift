@@ -439,7 +439,7 @@ final class PhaseRun {
     }
 
     private var epochAccuracy: Double? {
-        loop.network.architecture.predictsTokens ? nil : loop.progress.epochFigures.accuracy
+        loop.network.architecture.labelsTokens ? nil : loop.progress.epochFigures.accuracy
     }
 
     private func save(_ isBest: Bool) throws {

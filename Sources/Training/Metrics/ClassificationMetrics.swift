@@ -1,5 +1,6 @@
 import Datasets
 import Foundation
+import Tensors
 
 /// Top-1 and top-5 accuracy, mean loss and the confusion matrix of a classifier, as sums.
 ///
@@ -16,12 +17,19 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     public private(set) var confusion: [Int]
     /// Whether samples are tokens.
     public let areTokens: Bool
+    /// Where the classes are tags of words, what became of the entities that they mark.
+    public private(set) var entities: EntityCounts?
+    private let tags: [String]?
 
     /// A larger vocabulary has no confusion matrix.
     public static let mostConfused = 4_096
 
     /// No samples yet.
-    public init(classes: Int, areTokens: Bool = false) {
+    ///
+    /// - Parameter tags: the names of the classes, where they are tags of words.
+    public init(classes: Int, areTokens: Bool = false, tags: [String]? = nil) {
+        self.tags = tags
+        entities = tags.map { _ in EntityCounts() }
         self.classes = classes
         self.areTokens = areTokens
         confusion = [Int](repeating: 0, count: classes > Self.mostConfused ? 0 : classes * classes)
@@ -72,6 +80,28 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         return ahead
     }
 
+    /// Counts the entities of a batch, where classes are tags.
+    ///
+    /// - Parameters:
+    ///   - logits: N×T×classes.
+    ///   - labels: N×T, `Batch.ignoredLabel` where no word begins.
+    mutating func countEntities(_ logits: Tensor, _ labels: Tensor) {
+        guard let tags, tags.count == classes, labels.rank == 2 else { return }
+        let (length, all) = (labels.shape[1], labels.indices)
+        logits.withScalars { logits in
+            for sample in 0..<labels.shape[0] {
+                var (said, meant): ([String], [String]) = ([], [])
+                for place in sample * length..<(sample + 1) * length where tags.indices.contains(Int(all[place])) {
+                    let row = logits[place * classes..<(place + 1) * classes]
+                    let best = row.indices.max { row[$0] < row[$1] } ?? row.startIndex
+                    said.append(tags[best - row.startIndex])
+                    meant.append(tags[Int(all[place])])
+                }
+                entities?.add(said, meant)
+            }
+        }
+    }
+
     /// Adds the sums of another part of the same evaluation.
     public mutating func merge(_ other: ClassificationMetrics) {
         precondition(classes == other.classes, "metrics: \(classes) classes and \(other.classes)")
@@ -79,6 +109,7 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         top1Count += other.top1Count
         top5Count += other.top5Count
         lossSum += other.lossSum
+        if let counts = other.entities { entities?.merge(counts) }
         for index in confusion.indices { confusion[index] += other.confusion[index] }
     }
 
@@ -88,7 +119,7 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         let loss = lossSum / count
         return MetricsSummary(
             top1: Double(top1Count) / count, top5: Double(top5Count) / count, loss: loss, samples: samples,
-            perplexity: areTokens ? exp(loss) : nil)
+            perplexity: areTokens && tags == nil ? exp(loss) : nil, f1: entities?.f1)
     }
 }
 
@@ -101,19 +132,25 @@ public struct MetricsSummary: Codable, Equatable, Sendable {
     /// Mean over samples.
     public var loss: Double
     public var samples: Int
-    /// e to the loss, where samples are tokens.
+    /// e to the loss, where each token is predicted from those before it.
     public var perplexity: Double?
+    /// Of entities, where the classes are tags of words.
+    public var f1: Double?
 
-    public init(top1: Double, top5: Double, loss: Double, samples: Int, perplexity: Double? = nil) {
+    public init(
+        top1: Double, top5: Double, loss: Double, samples: Int, perplexity: Double? = nil, f1: Double? = nil
+    ) {
         self.top1 = top1
         self.top5 = top5
         self.loss = loss
         self.samples = samples
         self.perplexity = perplexity
+        self.f1 = f1
     }
 
-    /// Whether a network that does so is the better one: by accuracy, where tokens are predicted by the loss.
+    /// Whether a network that does so is the better one: by accuracy, of entities by F1, of a language model by the loss.
     public func isBetter(than other: MetricsSummary) -> Bool {
-        perplexity == nil ? top1 > other.top1 : loss < other.loss
+        if let f1, let its = other.f1 { return f1 > its }
+        return perplexity == nil ? top1 > other.top1 : loss < other.loss
     }
 }
