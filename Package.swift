@@ -94,7 +94,9 @@ let package = Package(
         // Proof.
         .testTarget(name: "TensorsTests", dependencies: ["Tensors", "Collectives"], exclude: ["Reference"]),
         .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
-        .testTarget(name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets"], exclude: ["Reference"]),
+        .testTarget(
+            name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets", crypto],
+            exclude: ["Reference"]),
         .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(
