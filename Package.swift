@@ -97,7 +97,9 @@ let package = Package(
         .testTarget(
             name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets", crypto],
             exclude: ["Reference"]),
-        .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Tensors"], exclude: ["Reference"]),
+        .testTarget(
+            name: "ArchivesTests", dependencies: ["Archives", "Models", "Layers", "Tensors", crypto],
+            exclude: ["Reference", "Corpus"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(
             name: "TrainingTests", dependencies: ["Training", "Archives", "Datasets", "Models", "Layers", "Tensors"],

@@ -53,7 +53,10 @@ struct KerasTable {
     /// array.
     func place(of name: String) -> (path: String, conversion: TensorConversion)? {
         guard let name = KerasName(name), let layer = layers[numbering.fromNone(name.layer)],
-            let variable = layer.variables.first(where: { $0.name == name.variable })
+            // Keras 3 says kernel of depthwise convolutions too.
+            let variable = layer.variables.first(where: {
+                $0.name == name.variable || ($0.name == "depthwise_kernel" && name.variable == "kernel")
+            })
         else { return nil }
         return (variable.path, layer.conversion(of: variable))
     }
