@@ -54,6 +54,9 @@ extension MappedTensor {
         case (.kernel, 4): return stored.permuted([3, 2, 0, 1])
         case (.kernel, 2): return stored.permuted([1, 0])
         case (.depthwiseKernel, 4): return stored.permuted([2, 3, 0, 1]).reshaped(shape)
+        case (.flattenedKernel(let channels), 2) where stored.shape[0] % channels == 0:
+            let positions = stored.shape[0] / channels
+            return stored.reshaped([positions, channels, stored.shape[1]]).permuted([2, 1, 0]).reshaped(shape)
         default: return stored
         }
     }

@@ -73,7 +73,7 @@ extension KerasLayer {
         switch kind {
         case .convolution: "conv2d"
         case .depthwiseConvolution: "depthwise_conv2d"
-        case .dense: "dense"
+        case .dense, .denseAfterFlatten: "dense"
         case .batchNormalization: "batch_normalization"
         }
     }

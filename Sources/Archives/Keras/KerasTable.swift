@@ -65,9 +65,10 @@ struct KerasTable {
 extension KerasLayer {
     /// How the values of an array that Keras stored must be turned.
     func conversion(of variable: Variable) -> TensorConversion {
-        switch variable.name {
-        case "kernel": .kernel
-        case "depthwise_kernel": .depthwiseKernel
+        switch (variable.name, kind) {
+        case ("kernel", .denseAfterFlatten(let channels)): .flattenedKernel(channels: channels)
+        case ("kernel", _): .kernel
+        case ("depthwise_kernel", _): .depthwiseKernel
         default: .none
         }
     }

@@ -78,6 +78,10 @@ struct KerasWriting {
             // MobileNetV1's classifier is a 1×1 convolution there.
             return layer.kind == .dense ? kernel : kernel.reshaped([1, 1] + kernel.shape)
         case (.depthwiseKernel, 4): return tensor.permuted([2, 3, 0, 1])
+        case (.flattenedKernel(let channels), 2) where tensor.shape[1] % channels == 0:
+            let (outputs, positions) = (tensor.shape[0], tensor.shape[1] / channels)
+            return tensor.reshaped([outputs, channels, positions]).permuted([2, 1, 0])
+                .reshaped([positions * channels, outputs])
         default: return tensor
         }
     }
