@@ -195,6 +195,7 @@ final class ConvertingTests: ArchiveTestCase {
         }
         let file = WeightFile(format: .safetensors, tensors: [half.widened, brain.widened])
         try file.write(to: path("n.safetensors"), as: .safetensors)
-        XCTAssertEqual(Set(try WeightFile.read(path("n.safetensors")).tensors.map(\.elementType)), [.float16, .bfloat16])
+        XCTAssertEqual(
+            Set(try WeightFile.read(path("n.safetensors")).tensors.map(\.elementType)), [.float16, .bfloat16])
     }
 }

@@ -85,7 +85,8 @@ final class HuggingFaceTests: ArchiveTestCase {
         for name in ["../x", "/etc/passwd", "", ".hidden", "a/b"] {
             try index(["a": name])
             fails(
-                "\(list): damaged Hugging Face file: it lists a in \"\(name)\", which is not the name of a file beside it")
+                "\(list): damaged Hugging Face file: it lists a in \"\(name)\", which is not the name of a file beside it"
+            )
         }
         try index([:])
         fails("\(list): holds no tensors")
@@ -122,7 +123,8 @@ final class HuggingFaceTests: ArchiveTestCase {
             metadata: WeightMetadata(notes: ["config.json": #"{"model_type": "bert"}"#]))
         try file.write(to: path("out"), as: .huggingFace)
         XCTAssertEqual(
-            try FileManager.default.contentsOfDirectory(atPath: path("out")).sorted(), ["config.json", "model.safetensors"])
+            try FileManager.default.contentsOfDirectory(atPath: path("out")).sorted(),
+            ["config.json", "model.safetensors"])
         let back = try WeightFile.read(path("out"))
         XCTAssertEqual(back.metadata, file.metadata)
         XCTAssertEqual(back.tensors.sorted { $0.name < $1.name }, file.tensors.sorted { $0.name < $1.name })

@@ -31,7 +31,8 @@ final class IsolatedReaderTests: ArchiveTestCase {
         let length = String(format: "%03o", reply.utf8.count)
         assertThrows("\(file): damaged HDF5 file: reading it gave more than 268825344 bytes") {
             try readWith(
-                "printf 'GRAFTRP1\\\(length)\\000\\000\\000\\000\\000\\000\\000'; printf '%s' '\(reply)'; exec cat /dev/zero")
+                "printf 'GRAFTRP1\\\(length)\\000\\000\\000\\000\\000\\000\\000'; printf '%s' '\(reply)'; exec cat /dev/zero"
+            )
         }
     }
 

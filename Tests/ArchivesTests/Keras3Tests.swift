@@ -80,7 +80,8 @@ final class Keras3Tests: ArchiveTestCase {
     }
 
     func testNumbersAreSortedAsNumbers() throws {
-        try write("w.weights.h5", (0..<12).map { ("layers/dense\($0 == 0 ? "" : "_\($0)")", nil, [[1, $0 + 1], [$0 + 1]]) })
+        try write(
+            "w.weights.h5", (0..<12).map { ("layers/dense\($0 == 0 ? "" : "_\($0)")", nil, [[1, $0 + 1], [$0 + 1]]) })
         let file = try WeightFile.read(path("w.weights.h5"))
         XCTAssertEqual(file["dense_11/kernel:0"]?.shape, [1, 12])
         XCTAssertEqual(file["dense_2/bias:0"]?.shape, [3])

@@ -117,7 +117,8 @@ struct HuggingFaceFolder {
         let name = path(Self.configuration)
         guard FileManager.default.fileExists(atPath: name) else { return nil }
         let source = try ByteSource(path: name)
-        guard source.count <= Self.longestConfiguration, let text = String(data: try source.read(0..<source.count), encoding: .utf8)
+        guard source.count <= Self.longestConfiguration,
+            let text = String(data: try source.read(0..<source.count), encoding: .utf8)
         else { throw damaged(name, "it is not a text of a few kilobytes") }
         guard (try? JSONSerialization.jsonObject(with: Data(text.utf8))) is [String: Any] else {
             throw damaged(name, "it is not JSON")

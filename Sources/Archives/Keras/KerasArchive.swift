@@ -31,7 +31,9 @@ package enum KerasArchive {
         let model = try KerasConfiguration(text, path: source.path)
         try model.refuseCode()
         struct Metadata: Decodable { var keras_version: String? }
-        let about = try archive.contentsIfPresent(metadata).flatMap { try? JSONDecoder().decode(Metadata.self, from: $0) }
+        let about = try archive.contentsIfPresent(metadata).flatMap {
+            try? JSONDecoder().decode(Metadata.self, from: $0)
+        }
         return Contents(
             configuration: model, weights: try archive.contents(weights), version: about?.keras_version)
     }
