@@ -94,8 +94,12 @@ let package = Package(
         // Proof.
         .testTarget(name: "TensorsTests", dependencies: ["Tensors", "Collectives"], exclude: ["Reference"]),
         .testTarget(name: "LayersTests", dependencies: ["Layers", "Tensors"]),
-        .testTarget(name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets"], exclude: ["Reference"]),
-        .testTarget(name: "ArchivesTests", dependencies: ["Archives", "Tensors"], exclude: ["Reference"]),
+        .testTarget(
+            name: "ModelsTests", dependencies: ["Models", "Layers", "Tensors", "Archives", "Datasets", crypto],
+            exclude: ["Reference"]),
+        .testTarget(
+            name: "ArchivesTests", dependencies: ["Archives", "Models", "Layers", "Tensors", crypto],
+            exclude: ["Reference", "Corpus"]),
         .testTarget(name: "DatasetsTests", dependencies: ["Datasets", "Archives", "Tensors"], exclude: ["Reference"]),
         .testTarget(
             name: "TrainingTests", dependencies: ["Training", "Archives", "Datasets", "Models", "Layers", "Tensors"],

@@ -17,6 +17,8 @@ public enum ArchiveError: GraftError, Codable, Equatable {
     case digestMismatch(path: String, name: String?)
     /// A pickle that asks for something other than tensors and plain values.
     case refusedPickle(path: String, name: String)
+    /// A model of Keras with a layer that is code; `kind` is what it is (`a Lambda`).
+    case refusedLayer(path: String, layer: String, kind: String)
     /// Something the format allows and Graft does not read.
     case unsupported(path: String, feature: String)
     /// The file holds no tensors.
@@ -55,6 +57,9 @@ extension ArchiveError {
         case .refusedPickle(let path, let name):
             return "\(path): refused: the pickle asks for \(name), which is not a tensor or a plain value; "
                 + "save the state_dict alone"
+        case .refusedLayer(let path, let layer, let kind):
+            return "\(path): refused: the layer \(layer) is \(kind), which is code that only Python can run; "
+                + "save the weights alone (model.save_weights)"
         case .unsupported(let path, let feature):
             return "\(path): \(feature) is not supported"
         case .noTensors(let path):

@@ -41,6 +41,13 @@ public enum AtomicFile {
             unlink(temporary)
             throw error
         }
+        try synchroniseFolder(folder, path: path)
+    }
+
+    /// Forces to disk what was put into a folder.
+    ///
+    /// - Parameter path: what to name in errors.
+    static func synchroniseFolder(_ folder: String, path: String) throws {
         try synchronise(folder, flags: O_RDONLY | O_DIRECTORY, path: path)
     }
 

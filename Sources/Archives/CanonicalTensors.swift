@@ -7,6 +7,8 @@ enum TensorConversion: Equatable {
     case kernel
     /// H×W×C×M of Keras to (C·M)×1×H×W.
     case depthwiseKernel
+    /// (H·W·C)×O of Keras's dense layer on a flattened image to O×(C·H·W).
+    case flattenedKernel(channels: Int)
 }
 
 /// A tensor of a file under the network's own path.
@@ -20,7 +22,7 @@ struct MappedTensor {
         let s = stored.shape
         switch (conversion, s.count) {
         case (.kernel, 4): return [s[3], s[2], s[0], s[1]]
-        case (.kernel, 2): return [s[1], s[0]]
+        case (.kernel, 2), (.flattenedKernel, 2): return [s[1], s[0]]
         case (.depthwiseKernel, 4): return [s[2] * s[3], 1, s[0], s[1]]
         default: return s
         }

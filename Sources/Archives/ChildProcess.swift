@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// Runs a program and collects what it writes to its standard output, within limits.
+/// Runs a program and reads what it writes to its standard output, within limits.
 enum ChildProcess {
     /// Why there is no output.
     enum Failure: Error, CustomStringConvertible {
@@ -22,13 +22,15 @@ enum ChildProcess {
         }
     }
 
-    /// Runs `executable`; its input and its errors are `/dev/null`.
+    /// Runs `executable`; its input and its errors are `/dev/null`. `body` reads its output, to the end of what it
+    /// wants.
     ///
-    /// - Throws: `Failure` where it cannot be started, crashes, fails, or exceeds a limit (then it is killed).
-    static func run(
+    /// - Throws: `Failure` where it cannot be started, crashes, fails, or exceeds a limit; else what `body` throws. The
+    ///   program is then killed where it is still running.
+    static func run<Result>(
         _ executable: String, _ arguments: [String], environment: [String: String], seconds: Int,
-        mostBytes: Int
-    ) throws -> Data {
+        mostBytes: Int, _ body: (inout Output) throws -> Result
+    ) throws -> Result {
         var ends: [Int32] = [-1, -1]
         guard pipe(&ends) == 0 else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }
         ends.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) }
@@ -41,14 +43,76 @@ enum ChildProcess {
             throw error
         }
         defer { close(ends[0]) }
+        var output = Output(file: ends[0], seconds: seconds, mostBytes: mostBytes)
         do {
-            let output = try collect(ends[0], seconds: seconds, mostBytes: mostBytes)
+            let result = try body(&output)
+            try output.expectEnd()
             try wait(process)
-            return output
+            return result
         } catch {
-            kill(process, SIGKILL)
-            try? wait(process)
+            // Output that ends too early ends with the program; what became of it says more.
+            if !output.hasEnded { kill(process, SIGKILL) }
+            let end = Swift.Result { try wait(process) }
+            if output.hasEnded { try end.get() }
             throw error
+        }
+    }
+
+    /// What a program writes, as it comes.
+    struct Output {
+        private let file: Int32
+        private let deadline: UInt64
+        private let seconds: Int
+        private let mostBytes: Int
+        private var left: Int
+        /// Whether the program has closed its output.
+        private(set) var hasEnded = false
+
+        fileprivate init(file: Int32, seconds: Int, mostBytes: Int) {
+            (self.file, self.seconds, self.mostBytes, left) = (file, seconds, mostBytes, mostBytes)
+            deadline = DispatchTime.now().uptimeNanoseconds + UInt64(seconds) * 1_000_000_000
+        }
+
+        /// The next `count` bytes, with `startIndex` 0; fewer where the output ends before.
+        mutating func read(_ count: Int) throws -> Data {
+            guard count >= 0, count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
+            left -= count
+            var data = Data(count: count)
+            var done = 0
+            try data.withUnsafeMutableBytes { target in
+                while done < count {
+                    let got = try next(UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                    if got == 0 { return }
+                    done += got
+                }
+            }
+            return done == count ? data : data.prefix(done)
+        }
+
+        /// Waits until the program closes its output.
+        ///
+        /// - Throws: `Failure.tooMuch` where it writes more.
+        fileprivate mutating func expectEnd() throws {
+            var byte: UInt8 = 0
+            let got = try withUnsafeMutableBytes(of: &byte) { try next($0) }
+            guard got == 0 else { throw Failure.tooMuch(bytes: mostBytes) }
+        }
+
+        private mutating func next(_ target: UnsafeMutableRawBufferPointer) throws -> Int {
+            while true {
+                let now = DispatchTime.now().uptimeNanoseconds
+                guard now < deadline else { throw Failure.tooSlow(seconds: seconds) }
+                var watched = pollfd(fd: file, events: Int16(POLLIN), revents: 0)
+                let milliseconds = min((deadline - now) / 1_000_000 + 1, 60_000)
+                guard poll(&watched, 1, Int32(milliseconds)) > 0 else { continue }
+                let count = Glibc.read(file, target.baseAddress, min(target.count, 1 << 20))
+                if count > 0 { return count }
+                if count == 0 {
+                    hasEnded = true
+                    return 0
+                }
+                guard errno == EINTR else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }
+            }
         }
     }
 
@@ -81,27 +145,6 @@ enum ChildProcess {
         let copies = strings.map { strdup($0) }
         defer { copies.forEach { free($0) } }
         return body(copies + [nil])
-    }
-
-    private static func collect(_ file: Int32, seconds: Int, mostBytes: Int) throws -> Data {
-        let deadline = DispatchTime.now().uptimeNanoseconds + UInt64(seconds) * 1_000_000_000
-        var output = Data()
-        var buffer = [UInt8](repeating: 0, count: 1 << 18)
-        while true {
-            let now = DispatchTime.now().uptimeNanoseconds
-            guard now < deadline else { throw Failure.tooSlow(seconds: seconds) }
-            var watched = pollfd(fd: file, events: Int16(POLLIN), revents: 0)
-            let milliseconds = min((deadline - now) / 1_000_000 + 1, 60_000)
-            guard poll(&watched, 1, Int32(milliseconds)) > 0 else { continue }
-            let count = Glibc.read(file, &buffer, buffer.count)
-            if count == 0 { return output }
-            if count < 0 {
-                if errno == EINTR { continue }
-                throw Failure.notStarted(reason: FileBytes.reason(errno))
-            }
-            guard output.count + count <= mostBytes else { throw Failure.tooMuch(bytes: mostBytes) }
-            output.append(contentsOf: buffer[..<count])
-        }
     }
 
     /// Waits for the end of the process and throws where that was not a clean exit.

@@ -49,8 +49,12 @@ extension Inspection {
     ///
     /// - Throws: `ArchiveError` where the file cannot be read as any format.
     public static func inspect(_ path: String) throws -> Inspection {
+        if let folder = try HuggingFaceFolder(folder: path) {
+            return try Inspection(path, file: try folder.read(), size: try folder.size(), digest: .absent)
+        }
         switch try FileKind(of: path) {
         case .graft where GraftArchive.isValid(path):
+            try IsolatedReader.check(path)
             let file = try HDF5File(reading: path)
             return try Inspection(path, archive: try GraftLayout.read(file, listing: false), root: file.root)
         case .graft:
@@ -60,14 +64,17 @@ extension Inspection {
             return try Inspection(path, file: listed, digest: .invalid)
         case .hdf5:
             return try Inspection(path, file: try IsolatedReader.read(path, listing: true), digest: .absent)
+        case .index:
+            let folder = try HuggingFaceFolder(index: try ByteSource(path: path))
+            return try Inspection(path, file: try folder.read(), size: try folder.size(), digest: .absent)
         case .zip, .pickle, .safetensors:
             return try Inspection(path, file: try WeightFile.read(path), digest: .absent)
         }
     }
 
-    private init(_ path: String, file: WeightFile, digest: Digest) throws {
+    private init(_ path: String, file: WeightFile, size: Int? = nil, digest: Digest) throws {
         self.init(
-            path: path, format: file.format, fileSize: try FileBytes.size(path),
+            path: path, format: file.format, fileSize: try size ?? FileBytes.size(path),
             tensors: file.tensors.map { Tensor($0, section: nil, digest: .absent) },
             metadata: file.metadata, texts: [:], digest: digest)
     }

@@ -3,8 +3,8 @@ import Glibc
 import Logging
 import Tensors
 
-/// Reads HDF5 files from outside in a process of their own, with limits on memory and time, because
-/// libhdf5 1.10 crashes on some damaged files.
+/// Reads HDF5 files in a process of their own, with limits on memory and time, because libhdf5 1.10 crashes on some
+/// damaged files. Graft's own are no exception: whoever makes a file to do harm can compute its digest.
 ///
 /// The process is the `graft` command itself, as `graft read-hdf5 FILE`: it hands the tensors over a
 /// pipe. Where there is no such command beside the running program (nor in `GRAFT_EXECUTABLE`), the
@@ -29,25 +29,27 @@ public enum IsolatedReader {
     static func read(_ path: String, listing: Bool) throws -> WeightFile {
         try FileBytes.checkIsFile(path)
         guard let executable = executablePath() else {
-            Logger(label: "graft.archives").warning(
-                "no graft command beside this program: a damaged file may crash it",
-                metadata: ["file": "\(path)"])
+            // Damage to a sealed file has been found before.
+            if try FileKind(of: path) != .graft {
+                Logger(label: "graft.archives").warning(
+                    "no graft command beside this program: a damaged file may crash it",
+                    metadata: ["file": "\(path)"])
+            }
             return try parse(path, listing: listing)
         }
         let size = (try? FileBytes.size(path)) ?? 0
         let arguments = [subcommand, path] + (listing ? [listingFlag] : [])
-        let output: Data
         do {
-            output = try ChildProcess.run(
+            return try ChildProcess.run(
                 executable, arguments, environment: ["SWIFT_BACKTRACE": "enable=no"],
-                seconds: secondsLimit(fileSize: size), mostBytes: outputLimit(fileSize: size))
+                seconds: secondsLimit(fileSize: size), mostBytes: outputLimit(fileSize: size)
+            ) { try IsolatedReply.read(&$0, listing: listing, path: path) }
         } catch ChildProcess.Failure.notStarted(let reason) {
             throw ArchiveError.unreadable(
                 path: path, reason: "\(executable) \(subcommand) does not start: \(reason)")
         } catch let failure as ChildProcess.Failure {
             throw ArchiveError.damaged(path: path, format: "HDF5", reason: failure.description)
         }
-        return try IsolatedReply.decode(output, path: path)
     }
 
     /// Has an HDF5 file from outside, such as a data set, looked through by the child: its groups, what its data
@@ -66,15 +68,10 @@ public enum IsolatedReader {
         limit(RLIMIT_AS, memoryLimit(fileSize: size))
         limit(RLIMIT_CPU, secondsLimit(fileSize: size))
         limit(RLIMIT_CORE, 0)
-        let reply: [Data]
         do {
-            reply = IsolatedReply.encode(try parse(path, listing: listing), listing: listing)
+            try IsolatedReply.write(Swift.Result { try open(path, everything: listing) }, listing: listing)
         } catch {
-            reply = IsolatedReply.encode(
-                error as? ArchiveError ?? .unreadable(path: path, reason: "\(error)"))
-        }
-        for part in reply {
-            do { try FileHandle.standardOutput.write(contentsOf: part) } catch { exit(1) }
+            exit(1)
         }
         exit(0)
     }
@@ -85,17 +82,18 @@ public enum IsolatedReader {
         _ = setrlimit(__rlimit_resource_t(resource.rawValue), &limit)
     }
 
-    /// Reads weights of any HDF5 layout, in this process.
+    /// Opens weights of any HDF5 layout, and those of a `.keras` archive, in this process.
+    private static func open(_ path: String, everything: Bool) throws -> HDF5Weights {
+        let kind = try FileKind(of: path)
+        if kind == .zip { return try KerasArchive.weights(path) }
+        // The digest of a sealed file is that of all its bytes, and has been compared where values are asked for.
+        return try HDF5Weights(
+            try HDF5File(reading: path), everything: everything, verifiesDigests: kind != .graft)
+    }
+
     private static func parse(_ path: String, listing: Bool) throws -> WeightFile {
-        let file = try HDF5File(reading: path)
-        if GraftLayout.recognises(file) {
-            let archive = try GraftLayout.read(file, listing: listing, verifiesDigests: true)
-            return listing ? archive.everything : archive.weights
-        }
-        if let weights = try KerasHDF5.read(file, listing: listing) { return weights }
-        if listing { return try KerasHDF5.list(file) }
-        throw ArchiveError.unsupported(
-            path: path, feature: "an HDF5 file that is neither Graft's nor Keras's weights")
+        let weights = try open(path, everything: listing)
+        return listing ? weights.listing : try weights.read()
     }
 
     private static func executablePath() -> String? {
@@ -110,8 +108,9 @@ public enum IsolatedReader {
     }
 }
 
-/// What the child sends: a magic, the length of a JSON header, the header, and the tensors' bytes one
-/// after the other.
+/// What the child sends: a magic, the length of a JSON header, the header; then each tensor as its length and its bytes,
+/// read when they are sent: neither process holds more than the tensors. A length of all ones is followed by the length
+/// of an error as JSON, and the error.
 private struct IsolatedReply: Codable {
     struct Entry: Codable {
         var name: String
@@ -123,56 +122,87 @@ private struct IsolatedReply: Codable {
     }
 
     private static let magic = Data("GRAFTRP1".utf8)
+    private static let failure = UInt64.max
+    private static let longestHeader = 1 << 28
 
     var error: ArchiveError?
     var format = WeightFormat.kerasHDF5
     var metadata = WeightMetadata()
-    var isListing = false
     var tensors: [Entry] = []
 
-    static func encode(_ error: ArchiveError) -> [Data] {
-        encode(IsolatedReply(error: error))
-    }
+    // MARK: The child
 
-    static func encode(_ file: WeightFile, listing: Bool) -> [Data] {
-        let entries = file.tensors.map {
-            Entry(
-                name: $0.name, shape: $0.shape, elementType: $0.elementType,
-                sourceElementType: $0.sourceElementType, role: $0.role, layout: $0.layout)
+    static func write(_ result: Result<HDF5Weights, Error>, listing: Bool) throws {
+        switch result {
+        case .failure(let error):
+            try send([magic] + framed(try JSONEncoder().encode(IsolatedReply(error: archiveError(error)))))
+        case .success(let weights):
+            let reply = IsolatedReply(
+                format: weights.format, metadata: weights.metadata,
+                tensors: weights.entries.map(\.tensor).map {
+                    Entry(
+                        name: $0.name, shape: $0.shape, elementType: $0.elementType,
+                        sourceElementType: $0.sourceElementType, role: $0.role, layout: $0.layout)
+                })
+            try send([magic] + framed(try JSONEncoder().encode(reply)))
+            for entry in listing ? [] : weights.entries {
+                do {
+                    try send(framed(try weights.tensor(entry).bytes))
+                } catch let error as ArchiveError {
+                    return try send([length(failure)] + framed(try JSONEncoder().encode(error)))
+                }
+            }
         }
-        let reply = IsolatedReply(
-            format: file.format, metadata: file.metadata, isListing: listing, tensors: entries)
-        return encode(reply) + file.tensors.map(\.bytes)
     }
 
-    private static func encode(_ reply: IsolatedReply) -> [Data] {
-        // Encoding plain values cannot fail; an empty answer would be refused by the parent.
-        let header = (try? JSONEncoder().encode(reply)) ?? Data()
-        return [magic, withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) }, header]
+    private static func archiveError(_ error: Error) -> ArchiveError {
+        error as? ArchiveError ?? .unreadable(path: "HDF5", reason: "\(error)")
     }
+
+    private static func framed(_ bytes: Data) -> [Data] { [length(UInt64(bytes.count)), bytes] }
+
+    private static func length(_ value: UInt64) -> Data { withUnsafeBytes(of: value.littleEndian) { Data($0) } }
+
+    private static func send(_ parts: [Data]) throws {
+        for part in parts { try FileHandle.standardOutput.write(contentsOf: part) }
+    }
+
+    // MARK: The parent
 
     /// Trusts the child no more than a file.
-    static func decode(_ output: Data, path: String) throws -> WeightFile {
-        var reader = ByteReader(output, path: path, format: "HDF5")
-        guard output.count >= 16, try reader.data(8) == magic else {
-            throw reader.damaged("reading it gave no answer")
+    static func read(_ output: inout ChildProcess.Output, listing: Bool, path: String) throws -> WeightFile {
+        func damaged(_ reason: String) -> ArchiveError { .damaged(path: path, format: "HDF5", reason: reason) }
+        func length(_ output: inout ChildProcess.Output) throws -> UInt64 {
+            let bytes = try output.read(8)
+            guard bytes.count == 8 else { throw damaged("reading it gave no answer") }
+            return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
         }
-        guard
-            let reply = try? JSONDecoder().decode(
-                IsolatedReply.self, from: try reader.data(try reader.size()))
-        else {
-            throw reader.damaged("reading it gave a broken answer")
+        func object<Value: Decodable>(_ type: Value.Type, _ output: inout ChildProcess.Output) throws -> Value {
+            let size = try length(&output)
+            guard size <= longestHeader, let value = try? JSONDecoder().decode(type, from: try output.read(Int(size)))
+            else { throw damaged("reading it gave a broken answer") }
+            return value
         }
+        guard try output.read(8) == magic else { throw damaged("reading it gave no answer") }
+        let reply = try object(IsolatedReply.self, &output)
         if let error = reply.error { throw error }
-        let tensors = try reply.tensors.map { entry in
+        var tensors: [StoredTensor] = []
+        for entry in reply.tensors {
             let (size, overflow) = (StoredTensor.count(of: entry.shape) ?? -1).multipliedReportingOverflow(
                 by: entry.elementType.byteCount)
-            guard !overflow else { throw reader.damaged("\(entry.name) has the shape \(entry.shape)") }
-            return StoredTensor(
-                listed: entry.name, shape: entry.shape, elementType: entry.elementType,
-                bytes: try reader.data(reply.isListing ? 0 : size),
-                sourceElementType: entry.sourceElementType,
-                role: entry.role, layout: entry.layout)
+            guard !overflow, size >= 0 else { throw damaged("\(entry.name) has the shape \(entry.shape)") }
+            var bytes = Data()
+            if !listing {
+                let count = try length(&output)
+                if count == failure { throw try object(ArchiveError.self, &output) }
+                guard count == UInt64(size) else { throw damaged("reading it gave a broken answer") }
+                bytes = try output.read(size)
+                guard bytes.count == size else { throw damaged("reading it gave a broken answer") }
+            }
+            tensors.append(
+                StoredTensor(
+                    listed: entry.name, shape: entry.shape, elementType: entry.elementType, bytes: bytes,
+                    sourceElementType: entry.sourceElementType, role: entry.role, layout: entry.layout))
         }
         return WeightFile(format: reply.format, tensors: tensors, metadata: reply.metadata)
     }

@@ -177,22 +177,5 @@ private struct Matching {
 
 extension MappedTensor {
     /// The values in the order that the network has them in.
-    var scalars: [Float] {
-        let values = stored.scalars
-        guard conversion != .none, stored.shape.count == 4 || stored.shape.count == 2 else { return values }
-        // Both kernels end in two dimensions to be brought to the front: H×W×I×O → O×I×H×W and
-        // H×W×C×M → C×M×H×W.
-        let s = stored.shape
-        let (outer, a, b) = (s.dropLast(2).reduce(1, *), s[s.count - 2], s[s.count - 1])
-        var result = [Float](repeating: 0, count: values.count)
-        for i in 0..<outer {
-            for j in 0..<a {
-                for k in 0..<b {
-                    let target = conversion == .kernel ? k * a + j : j * b + k
-                    result[target * outer + i] = values[(i * a + j) * b + k]
-                }
-            }
-        }
-        return result
-    }
+    var scalars: [Float] { canonical.scalars }
 }

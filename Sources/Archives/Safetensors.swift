@@ -12,11 +12,12 @@ enum Safetensors {
     /// Our metadata in the header's `__metadata__`, as JSON.
     private static let metadataKey = "graft"
 
-    static func read(_ bytes: Data, path: String) throws -> WeightFile {
-        var reader = ByteReader(bytes, path: path, format: "safetensors")
+    /// Reads the header, then one tensor after the other: memory is taken for the values once.
+    static func read(_ source: ByteSource) throws -> WeightFile {
+        var reader = ByteReader(source, format: "safetensors")
         let length = try reader.size()
         guard length <= longestHeader, length <= reader.remaining else {
-            throw reader.damaged("a header of \(length) bytes in a file of \(bytes.count)")
+            throw reader.damaged("a header of \(length) bytes in a file of \(source.count)")
         }
         let header = try decodeHeader(try reader.data(length), reader)
         var tensors: [StoredTensor] = []
@@ -27,7 +28,7 @@ enum Safetensors {
                     "\(name) lies at \(entry.begin)..<\(entry.end), where \(next) was expected")
             }
             next = entry.end
-            tensors.append(try tensor(name, entry, bytes, start: 8 + length, reader))
+            tensors.append(try tensor(name, entry, source, start: 8 + length, reader))
         }
         guard next == reader.remaining else {
             throw reader.damaged("\(reader.remaining - next) bytes belong to no tensor")
@@ -35,11 +36,13 @@ enum Safetensors {
         return WeightFile(format: .safetensors, tensors: tensors, metadata: metadata(header.metadata))
     }
 
-    /// The bytes of a safetensors file: wider element types first, so that every value is aligned.
+    /// The bytes of a safetensors file: wider element types first, so that every value is aligned. Tensors that were
+    /// widened when they were read become again what they were, where they still can.
     static func encode(_ file: WeightFile, path: String) throws -> [Data] {
+        let tensors = file.tensors.map(\.narrowed)
         let ordered = ElementType.allCases.map(\.byteCount).reduce(into: Set()) { $0.insert($1) }
             .sorted(by: >)
-            .flatMap { width in file.tensors.filter { $0.elementType.byteCount == width } }
+            .flatMap { width in tensors.filter { $0.elementType.byteCount == width } }
         var entries: [String: Entry] = [:]
         var offset = 0
         for tensor in ordered {
@@ -75,7 +78,7 @@ enum Safetensors {
     }
 
     private static func tensor(
-        _ name: String, _ entry: Entry, _ bytes: Data, start: Int, _ reader: ByteReader
+        _ name: String, _ entry: Entry, _ source: ByteSource, start: Int, _ reader: ByteReader
     ) throws -> StoredTensor {
         guard let type = Entry.element(named: entry.type) else {
             throw reader.damaged("\(name) has the element type \(entry.type), which Graft does not know")
@@ -86,7 +89,7 @@ enum Safetensors {
         }
         return StoredTensor(
             name: name, shape: entry.shape, elementType: type,
-            bytes: bytes.subdata(in: start + entry.begin..<start + entry.end), role: .expected(for: name))
+            bytes: try source.read(start + entry.begin..<start + entry.end), role: .expected(for: name))
     }
 
     private static func decodeHeader(

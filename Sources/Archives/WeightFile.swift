@@ -2,7 +2,16 @@ import Foundation
 
 /// The formats Graft reads weights from.
 public enum WeightFormat: String, Codable, Sendable, CaseIterable {
-    case graftHDF5, kerasHDF5, pytorchZip, pytorchLegacy, safetensors
+    case graftHDF5
+    /// Keras 1 and 2: weights alone or a full model, names in attributes.
+    case kerasHDF5
+    /// Keras 3's `.weights.h5`: a group per layer, `layers/conv2d_3/vars/0`.
+    case kerasWeights
+    /// Keras 3's `.keras`: a zip archive of a configuration and a `.weights.h5`.
+    case kerasArchive
+    case pytorchZip, pytorchLegacy, safetensors
+    /// A folder of `config.json` and weights in one file or several, as transformers keeps them.
+    case huggingFace
     /// HDF5 that holds no weights, such as a data set: it can be inspected, not read as weights.
     case hdf5
 
@@ -11,9 +20,12 @@ public enum WeightFormat: String, Codable, Sendable, CaseIterable {
         switch self {
         case .graftHDF5: "Graft HDF5"
         case .kerasHDF5: "Keras HDF5"
+        case .kerasWeights: "Keras 3 HDF5"
+        case .kerasArchive: "Keras 3 archive"
         case .pytorchZip: "PyTorch"
         case .pytorchLegacy: "PyTorch (before 1.6)"
         case .safetensors: "safetensors"
+        case .huggingFace: "Hugging Face"
         case .hdf5: "HDF5"
         }
     }
@@ -41,54 +53,96 @@ public struct WeightFile: Equatable, Sendable {
 extension WeightFile {
     /// Reads a weight file of any format, recognised by its content; the name and its suffix do not matter.
     ///
-    /// Nothing in a file is ever executed. HDF5 files that Graft did not write are parsed in a process of
-    /// their own (`IsolatedReader`).
+    /// A folder is read as Hugging Face keeps weights, and so is the `.index.json` of one. Nothing in a file is ever
+    /// executed. HDF5 files are parsed in a process of their own (`IsolatedReader`). Values
+    /// are read tensor by tensor: reading takes the memory of the tensors, not that of the file beside it.
     ///
     /// - Parameter widening: whether float16, bfloat16 and float64 tensors become float32; they remember
     ///   what they were in `sourceElementType`. Integers stay what they are.
     /// - Throws: `ArchiveError`.
     public static func read(_ path: String, widening: Bool = false) throws -> WeightFile {
-        var file = try readAsStored(path)
-        if let problem = file.metadata.preprocessing?.problem {
-            throw ArchiveError.damaged(
-                path: path, format: file.format.title, reason: "its metadata's preprocessing cannot be: \(problem)")
-        }
-        if widening {
-            file.tensors = file.tensors.map { tensor in
-                switch tensor.elementType {
-                case .float16, .bfloat16, .float64: tensor.widened
-                default: tensor
-                }
-            }
-        }
-        return file
+        try readAsStored(path).checked(path, widening: widening)
     }
 
-    /// Writes Graft HDF5 or safetensors, in one piece: `path` holds the old file or the new one.
+    /// Reads what does not need a process of its own, PyTorch and safetensors, from memory.
     ///
-    /// - Throws: `ArchiveError.writeFailed`; `.unsupported` for the formats that Graft only reads.
+    /// - Parameter path: what to call the bytes in errors.
+    package static func read(_ bytes: Data, path: String) throws -> WeightFile {
+        let source = ByteSource(bytes, path: path)
+        guard let file = try readHere(try FileKind(try source.head(FileKind.headSize), of: source), source) else {
+            throw ArchiveError.unsupported(path: path, feature: "HDF5 in memory")
+        }
+        return try file.checked(path, widening: false)
+    }
+
+    /// Writes Graft HDF5, safetensors, a Hugging Face folder or Keras's HDF5, in one piece: `path` holds the old file
+    /// or the new one.
+    ///
+    /// Tensors that were widened when they were read are written as the type they had, where their values are still of
+    /// that type (`StoredTensor.narrowed`); Graft HDF5 keeps both. Keras's formats need a network that Keras has
+    /// (`Architecture.kerasLayers`), and take its names.
+    ///
+    /// - Throws: `ArchiveError.writeFailed`; `.unsupported` for the formats that Graft only reads and for tensors that
+    ///   Keras's network does not have; `LoadError` and `ModelError` where Keras's format is asked for and the
+    ///   network is not known.
     public func write(to path: String, as format: WeightFormat) throws {
         switch format {
         case .graftHDF5: try GraftArchive(self).write(to: path)
         case .safetensors: try AtomicFile.write(try Safetensors.encode(self, path: path), to: path)
-        case .kerasHDF5, .pytorchZip, .pytorchLegacy, .hdf5:
+        case .huggingFace: try HuggingFaceFolder.write(self, to: path)
+        case .kerasHDF5: try AtomicFile.write(try KerasWriting(self, path: path).legacyImage(), to: path)
+        case .kerasWeights: try AtomicFile.write(try KerasWriting(self, path: path).weightsImage(), to: path)
+        case .kerasArchive, .pytorchZip, .pytorchLegacy, .hdf5:
             throw ArchiveError.unsupported(path: path, feature: "writing \(format.title)")
         }
     }
 
     private static func readAsStored(_ path: String) throws -> WeightFile {
-        switch try FileKind(of: path) {
-        case .graft: try GraftArchive.read(path).weights.notEmpty(path)
-        case .hdf5: try IsolatedReader.read(path, listing: false).notEmpty(path)
-        case .zip: try PyTorchArchive.readZip(try FileBytes.read(path), path: path)
-        case .pickle: try PyTorchArchive.readLegacy(try FileBytes.read(path), path: path)
-        case .safetensors: try Safetensors.read(try FileBytes.read(path), path: path).notEmpty(path)
+        if let folder = try HuggingFaceFolder(folder: path) { return try folder.read() }
+        let source = try ByteSource(path: path)
+        let kind = try FileKind(try source.head(FileKind.headSize), of: source)
+        if let file = try readHere(kind, source) { return file }
+        switch kind {
+        case .graft:
+            try GraftSeal.verify(path)
+            return try IsolatedReader.read(path, listing: false).notEmpty(path)
+        case .index: return try HuggingFaceFolder(index: source).read()
+        default: return try IsolatedReader.read(path, listing: false).notEmpty(path)
+        }
+    }
+
+    /// nil where the bytes have to be read otherwise.
+    private static func readHere(_ kind: FileKind, _ source: ByteSource) throws -> WeightFile? {
+        switch kind {
+        case .zip:
+            let archive = try ZipArchive(source, format: .pytorchZip)
+            if KerasArchive.recognises(archive) { return nil }
+            return try PyTorchArchive.readZip(archive, path: source.path)
+        case .pickle: return try PyTorchArchive.readLegacy(source)
+        case .safetensors: return try Safetensors.read(source).notEmpty(source.path)
+        case .graft, .hdf5, .index: return nil
         }
     }
 
     private func notEmpty(_ path: String) throws -> WeightFile {
         guard !tensors.isEmpty else { throw ArchiveError.noTensors(path: path) }
         return self
+    }
+
+    private func checked(_ path: String, widening: Bool) throws -> WeightFile {
+        if let problem = metadata.preprocessing?.problem {
+            throw ArchiveError.damaged(
+                path: path, format: format.title, reason: "its metadata's preprocessing cannot be: \(problem)")
+        }
+        guard widening else { return self }
+        var file = self
+        for index in file.tensors.indices {
+            switch file.tensors[index].elementType {
+            case .float16, .bfloat16, .float64: file.tensors[index] = file.tensors[index].widened
+            default: continue
+            }
+        }
+        return file
     }
 }
 
@@ -101,11 +155,20 @@ enum FileKind {
     case zip
     case pickle
     case safetensors
+    /// The JSON that lists the shards of a Hugging Face folder.
+    case index
+
+    /// How many of the first bytes it takes to tell.
+    static let headSize = 8_192
 
     /// - Throws: `ArchiveError.notRecognised` where it is none of them, or why it cannot be read.
     init(of path: String) throws {
-        let head = try FileBytes.read(path, limit: 8_192)
-        let size = try FileBytes.size(path)
+        let source = try ByteSource(path: path)
+        self = try FileKind(try source.head(Self.headSize), of: source)
+    }
+
+    /// - Parameter head: the first bytes of `source`.
+    init(_ head: Data, of source: ByteSource) throws {
         if GraftSeal.recognises(head) {
             self = .graft
         } else if FileBytes.beginsAsHDF5(head) {
@@ -114,10 +177,12 @@ enum FileKind {
             self = .zip
         } else if head.count >= 2, head[0] == 0x80, (1...5).contains(head[1]) {
             self = .pickle
-        } else if Safetensors.recognises(head, size: size) {
+        } else if Safetensors.recognises(head, size: source.count) {
             self = .safetensors
+        } else if HuggingFaceFolder.recognisesIndex(head) {
+            self = .index
         } else {
-            throw ArchiveError.notRecognised(path: path)
+            throw ArchiveError.notRecognised(path: source.path)
         }
     }
 }

@@ -30,8 +30,7 @@ extension Family {
     /// All families. The order matters to nobody: a name or a weight file belongs to one of them at most.
     public static let all: [Family] = [
         .vgg, .resNet, .resNeXt, .cifarResNet, .resNet8, .resNetV2, .inceptionV3, .inceptionResNetV2, .mobileNetV1,
-        .mobileNetV2,
-        .bert, .distilBERT, .gpt2,
+        .mobileNetV2, .bert, .distilBERT, .gpt2,
     ]
 }
 

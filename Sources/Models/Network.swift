@@ -95,7 +95,8 @@ public final class Network {
         let features = try run(input, stages: first..<next, context)
         let logits = try self(features, context, startingAt: next)
         return NetworkOutput(
-            logits: logits, auxiliary: try auxiliary.logits(features, context).map { ($0, auxiliary.weight) })
+            logits: logits,
+            auxiliary: try auxiliary.logits(features, context).map { (logits: $0, weight: auxiliary.weight) })
     }
 
     /// Computes the cross-entropy between logits and labels, summed over samples (over tokens, where each has a label,

@@ -33,7 +33,9 @@ enum CommandError: GraftError, Equatable {
             let hint = nearest.first.map { "did you mean \($0)?" } ?? "there are \(known.joined(separator: ", "))"
             return "there is no command \"\(name)\"; \(hint)"
         case .unknownSuffix(let path):
-            return "\(path): the suffix says what is written: .h5 for Graft HDF5, .safetensors"
+            return
+                "\(path): the suffix says what is written: .h5 for Graft HDF5, .weights.h5 for Keras 3, .safetensors; "
+                + "or say it with --format"
         case .classNamesDoNotFit(let path, let names, let outputs):
             return "\(path): names \(names) classes for a network of \(outputs) outputs"
         case .notImages(let path, let actual, let expected):

@@ -8,26 +8,48 @@ struct Convert: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Convert weights between file formats.",
         discussion: """
-            Reads Graft HDF5, Keras HDF5, PyTorch archives (nothing in them is executed)
-            and safetensors; the suffix of the output says what is written: .h5 for Graft
-            HDF5, .safetensors.
+            Reads Graft HDF5, Keras's HDF5 and .keras, PyTorch archives (nothing in them is
+            executed), safetensors and Hugging Face folders. The suffix of the output says
+            what is written: .h5 for Graft HDF5, .weights.h5 for Keras 3, .safetensors; a
+            folder that is there or a slash at the end for Hugging Face. --format says it
+            otherwise.
 
               graft convert mobilenet_v1.h5 mobilenet_v1.graft.h5
               graft convert resnet20.th resnet20.safetensors
               graft convert weights.pth weights.h5 --architecture resnet50 --variant v1
+              graft convert runs/a/weights.h5 mine.h5 --format keras
 
             Weights of a network that Graft knows get its parameter names and layouts
-            (O×I×H×W), and the file then says what it is: evaluate, predict and recipes
-            need no --architecture. Every tensor is accounted for; one that is missing or
-            does not fit is an error. A file without a classifier stays without. Tensors
-            of networks that Graft does not know keep their names.
+            (O×I×H×W), or Keras's, and Graft's file then says what it is: evaluate, predict
+            and recipes need no --architecture. Every tensor is accounted for; one that is
+            missing or does not fit is an error. Values and element types stay what they
+            are, bit by bit. A file without a classifier stays without. Tensors of networks
+            that Graft does not know keep their names.
             """)
 
-    @Argument(help: "The weights to read.", completion: .file())
+    /// What is written, in the words of the command line.
+    enum Format: String, CaseIterable, ExpressibleByArgument {
+        case graft, safetensors, huggingface, keras, keras3
+
+        var format: WeightFormat {
+            switch self {
+            case .graft: .graftHDF5
+            case .safetensors: .safetensors
+            case .huggingface: .huggingFace
+            case .keras: .kerasHDF5
+            case .keras3: .kerasWeights
+            }
+        }
+    }
+
+    @Argument(help: "The weights to read: a file, or a Hugging Face folder.", completion: .file())
     var input: String
 
-    @Argument(help: "The file to write, ending in .h5 or .safetensors.", completion: .file())
+    @Argument(help: "The file or folder to write.", completion: .file())
     var output: String
+
+    @Option(help: "What to write, where the suffix does not say it.")
+    var format: Format?
 
     @Option(help: "What the weights are of, where neither the file nor its names and shapes tell.")
     var architecture: String?
@@ -48,7 +70,11 @@ struct Convert: ParsableCommand {
     func run() throws {
         let format = try outputFormat()
         let (file, report) = try converted()
-        try file.write(to: output, as: format)
+        if format == .huggingFace {
+            try file.writeHuggingFace(to: output, tokenizerFolder: inputFolder)
+        } else {
+            try file.write(to: output, as: format)
+        }
         if json {
             return try Output.json(
                 Answer(output: output, format: format, tensors: file.tensors.count, report: report))
@@ -60,6 +86,9 @@ struct Convert: ParsableCommand {
     private func outputFormat() throws -> WeightFormat {
         let paths = [input, output].map { URL(fileURLWithPath: $0).resolvingSymlinksInPath().path }
         if paths[0] == paths[1] { throw CommandError.sameFile(path: output) }
+        if let format { return format.format }
+        if output.hasSuffix("/") || isFolder(output) { return .huggingFace }
+        if output.lowercased().hasSuffix(".weights.h5") { return .kerasWeights }
         switch URL(fileURLWithPath: output).pathExtension.lowercased() {
         case "h5", "hdf5": return .graftHDF5
         case "safetensors": return .safetensors
@@ -67,9 +96,20 @@ struct Convert: ParsableCommand {
         }
     }
 
+    /// The folder that the weights come from with what belongs to them, if they do.
+    private var inputFolder: String? {
+        if isFolder(input) { return input }
+        return input.hasSuffix(".json") ? URL(fileURLWithPath: input).deletingLastPathComponent().path : nil
+    }
+
+    private func isFolder(_ path: String) -> Bool {
+        var isFolder: ObjCBool = false
+        return FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+    }
+
     /// The weights under canonical names, with what became of each; or as they are, where nobody knows them.
     private func converted() throws -> (WeightFile, LoadReport?) {
-        var file = try WeightFile.read(input, widening: true)
+        var file = try WeightFile.read(input)
         let name = URL(fileURLWithPath: input).lastPathComponent
         file.metadata.provenance = file.metadata.provenance ?? "converted from \(name)"
         do {
@@ -87,23 +127,7 @@ struct Convert: ParsableCommand {
     }
 
     private func canonical(_ file: WeightFile, head: HeadPolicy) throws -> (WeightFile, LoadReport) {
-        let (network, report) = try WeightLoader.network(
-            from: file, path: input, architecture: architecture, variant: variant, head: head)
-        var metadata = file.metadata
-        (metadata.architecture, metadata.variant) = (network.architecture.name, network.architecture.variant)
-        var result = WeightFile(network, metadata: metadata)
-        if head == .new { result.tensors.removeAll { network.isHead($0.name) } }
-        let stored = Dictionary(file.tensors.map { ($0.name, $0.sourceElementType) }, uniquingKeysWith: { a, _ in a })
-        let sources = report.entries.compactMap { entry in
-            entry.path.flatMap { path in entry.storedName.flatMap { stored[$0] }.map { (path, $0) } }
-        }
-        let sourceTypes = Dictionary(sources, uniquingKeysWith: { a, _ in a })
-        for index in result.tensors.indices {
-            if let source = sourceTypes[result.tensors[index].name] {
-                result.tensors[index].sourceElementType = source
-            }
-        }
-        return (result, report)
+        try WeightLoader.canonical(file, path: input, architecture: architecture, variant: variant, head: head)
     }
 }
 

@@ -118,9 +118,10 @@ final class FormatTests: ArchiveTestCase {
 
     func testKeras3Weights() throws {
         let file = try WeightFile.read(fixture("keras3.weights.h5"))
-        XCTAssertEqual(file.format, .kerasHDF5)
-        XCTAssertEqual(file.tensors.map(\.name), ["layers/dense/vars/0", "layers/dense/vars/1"])
+        XCTAssertEqual(file.format, .kerasWeights)
+        XCTAssertEqual(file.tensors.map(\.name), ["dense/kernel:0", "dense/bias:0"])
         XCTAssertEqual(file.tensors.map(\.shape), [[4, 3], [3]])
+        XCTAssertEqual(file.metadata.notes, ["optimizer": "not read"])
         XCTAssertEqual(file.tensors.first?.scalars, quarters(12))
     }
 

@@ -21,8 +21,18 @@ final class IsolatedReaderTests: ArchiveTestCase {
         }
         assertThrows("\(file): damaged HDF5 file: reading it failed (status 7)") { try readWith("exit 7") }
         assertThrows("\(file): damaged HDF5 file: reading it gave no answer") { try readWith("echo hello") }
+        assertThrows("\(file): damaged HDF5 file: reading it gave no answer") { try readWith("exec cat /dev/zero") }
+        // A header of two bytes, "{}", that names no tensors, and more after it.
+        let empty = #"printf 'GRAFTRP1\002\000\000\000\000\000\000\000{}'"#
+        assertThrows("\(file): damaged HDF5 file: reading it gave a broken answer") { try readWith(empty) }
+        let huge = #"printf 'GRAFTRP1\377\377\377\377\377\377\377\177'"#
+        assertThrows("\(file): damaged HDF5 file: reading it gave a broken answer") { try readWith(huge) }
+        let reply = #"{"format":"kerasHDF5","metadata":{},"tensors":[]}"#
+        let length = String(format: "%03o", reply.utf8.count)
         assertThrows("\(file): damaged HDF5 file: reading it gave more than 268825344 bytes") {
-            try readWith("exec cat /dev/zero")
+            try readWith(
+                "printf 'GRAFTRP1\\\(length)\\000\\000\\000\\000\\000\\000\\000'; printf '%s' '\(reply)'; exec cat /dev/zero"
+            )
         }
     }
 

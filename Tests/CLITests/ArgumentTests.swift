@@ -66,7 +66,8 @@ final class ArgumentTests: CommandTestCase {
         try write(Data([1, 2, 3]), "in.h5")
         assertFails(
             try graft("convert", "in.h5", "out.pth"), code: 2,
-            "graft: out.pth: the suffix says what is written: .h5 for Graft HDF5, .safetensors")
+            "graft: out.pth: the suffix says what is written: .h5 for Graft HDF5, .weights.h5 for Keras 3, .safetensors; "
+                + "or say it with --format")
         assertFails(
             try graft("convert", "in.h5", "in.h5"), code: 2,
             "graft: in.h5: cannot be both read and written; give another output")

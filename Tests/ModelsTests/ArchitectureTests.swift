@@ -7,6 +7,8 @@ final class ArchitectureTests: XCTestCase {
     private let all = [
         "resnet18", "resnet34", "resnet50-v1", "resnet101", "resnet152-keras", "resnet20", "resnet32", "resnet44",
         "resnet56", "resnet8", "mobilenet_v1", "mobilenet_v1_0.25-pytorch", "mobilenet_v2_0.35", "mobilenet_v2-keras",
+        "resnet50_v2", "resnext50_32x4d", "wide_resnet50_2", "inception_v3", "inception_v3-timm", "inception_v3-keras",
+        "inception_resnet_v2", "inception_resnet_v2-keras", "vgg16-keras", "vgg13_bn",
     ]
 
     func testNamesAreParsed() throws {
@@ -54,7 +56,9 @@ final class ArchitectureTests: XCTestCase {
             let network = try Architecture(named: name).network()
             let paths = network.store.parameters.map(\.path) + network.store.buffers.map(\.path)
             for path in paths {
-                let owners = network.stages.filter { $0.owns(path) }.count + (network.isHead(path) ? 1 : 0)
+                let isAuxiliary = network.auxiliary.map { path.hasPrefix($0.prefix + ".") } ?? false
+                let owners =
+                    network.stages.filter { $0.owns(path) }.count + (isAuxiliary || network.isHead(path) ? 1 : 0)
                 XCTAssertEqual(owners, 1, "\(name): \(path)")
             }
             XCTAssertEqual(Set(network.stages.map(\.name)).count, network.stages.count)
@@ -63,9 +67,14 @@ final class ArchitectureTests: XCTestCase {
 
     /// A stage that does not say that it is random gives the same in two training passes with other random numbers.
     func testStagesSayWhetherTheyAreRandom() throws {
-        for name in ["resnet18", "resnet50-v1", "resnet20", "resnet8", "mobilenet_v1_0.25", "mobilenet_v2_0.35"] {
+        let names = [
+            "resnet18", "resnet50-v1", "resnet20", "resnet8", "mobilenet_v1_0.25", "mobilenet_v2_0.35", "resnet50_v2",
+            "resnext50_32x4d", "inception_v3", "inception_resnet_v2",
+        ]
+        for name in names {
             let network = try Architecture(named: name, classes: 7).network()
-            var input = Tensor((0..<2 * 3 * 33 * 33).map { Float($0 % 17) - 8 }, shape: [2, 3, 33, 33])
+            let side = name.hasPrefix("inception") ? 75 : 33
+            var input = Tensor((0..<2 * 3 * side * side).map { Float($0 % 17) - 8 }, shape: [2, 3, side, side])
             for (index, stage) in network.stages.enumerated() {
                 let outputs = try (0..<2).map { seed in
                     try network.run(
@@ -85,9 +94,13 @@ final class ArchitectureTests: XCTestCase {
     }
 
     func testShapePassAgreesWithRunning() throws {
-        for name in ["resnet18", "resnet50-v1", "resnet20", "resnet8", "mobilenet_v1_0.25", "mobilenet_v2_0.35-keras"] {
+        let names = [
+            "resnet18", "resnet50-v1", "resnet20", "resnet8", "mobilenet_v1_0.25", "mobilenet_v2_0.35-keras",
+            "resnet50_v2", "resnext50_32x4d", "inception_v3", "inception_resnet_v2-keras",
+        ]
+        for name in names {
             let network = try Architecture(named: name, classes: 7, inputChannels: 1).network()
-            for size in [33, 40] {
+            for size in name.hasPrefix("inception") ? [75, 107] : [33, 40] {
                 let images = Tensor.zeros([1, 1, size, size])
                 var input = images
                 for (index, stage) in network.stages.enumerated() {
@@ -123,6 +136,9 @@ final class ArchitectureTests: XCTestCase {
         XCTAssertEqual(Double(resNet.multiplications), 4.089e9, accuracy: 1e6)
         let mobile = try Architecture(named: "mobilenet_v2").network().shapes(for: [1, 3, 224, 224])
         XCTAssertEqual(Double(mobile.multiplications), 0.3008e9, accuracy: 1e6)
+        // 5.71 billion for InceptionV3 at 299 px, as torchvision states.
+        let inception = try Architecture(named: "inception_v3").network().shapes(for: [1, 3, 299, 299])
+        XCTAssertEqual(Double(inception.multiplications), 5.713e9, accuracy: 5e6)
     }
 
     func testBuildingDrawsNothing() throws {

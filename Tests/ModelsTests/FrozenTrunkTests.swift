@@ -23,6 +23,9 @@ final class FrozenTrunkTests: XCTestCase {
         ("resnet50-keras", [64, 75]), ("resnet20", [32, 40]), ("resnet32", [32, 37]), ("resnet8", [32, 40]),
         ("vgg11", [32, 64]), ("vgg13_bn", [32, 64]), ("mobilenet_v1", [64, 96]), ("mobilenet_v1_0.25", [64, 75]),
         ("mobilenet_v1_0.25-pytorch", [64, 75]), ("mobilenet_v2", [64, 96]), ("mobilenet_v2_0.5-keras", [64, 75]),
+        ("resnet50_v2", [64, 75]), ("resnext50_32x4d", [64, 75]), ("wide_resnet50_2", [64]), ("vgg16-keras", [64]),
+        ("inception_v3", [107, 128]), ("inception_v3-keras", [107, 128]), ("inception_resnet_v2", [107]),
+        ("inception_resnet_v2-keras", [128]),
     ]
 
     func testFoldedStagesGiveWhatPlainOnesGive() throws {
@@ -42,14 +45,18 @@ final class FrozenTrunkTests: XCTestCase {
     }
 
     func testPartsOfTheNetwork() throws {
-        let network = try network("resnet18")
-        let images = Formula.tensor("input64", [2, 3, 64, 64])
+        for (key, size) in [("resnet18", 64), ("resnet50_v2", 64), ("inception_v3", 107)] { try checkParts(key, size) }
+    }
+
+    private func checkParts(_ key: String, _ size: Int) throws {
+        let network = try network(key)
+        let images = Formula.tensor("input\(size)", [2, 3, size, size])
         let expected = try network(images)
         for cut in 1..<network.stages.count {
             let front = try FrozenTrunk(network, stages: 0..<cut)
             let back = try FrozenTrunk(network, stages: cut..<network.stages.count)
             let logits = try network(back(front(images)), .inference, startingAt: network.stages.count)
-            assertClose(logits.scalars, expected.scalars, tolerance: 1e-5, "cut at \(cut)")
+            assertClose(logits.scalars, expected.scalars, tolerance: 1e-5, "\(key) cut at \(cut)")
         }
     }
 
@@ -128,6 +135,9 @@ final class FrozenTrunkTests: XCTestCase {
     func testInt8OfOtherFamilies() throws {
         for key in ["resnet18", "resnet50", "resnet8", "vgg11", "mobilenet_v2"] {
             try checkInt8(network(key), Formula.tensor("input64", [3, 3, 64, 64]), cosine: 0.998, error: 0.06)
+        }
+        for key in ["resnet50_v2", "resnext50_32x4d", "inception_v3", "inception_resnet_v2-keras"] {
+            try checkInt8(network(key), Formula.tensor("input107", [3, 3, 107, 107]), cosine: 0.998, error: 0.06)
         }
     }
 

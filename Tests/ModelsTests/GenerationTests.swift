@@ -132,6 +132,7 @@ final class GenerationTests: XCTestCase {
             prompted([[1], [1, 2]]), "prompts: one has 1 tokens, another 2; continue those of one length together")
         XCTAssertEqual(
             message { _ = try TextGenerator(SmallText.network("bert", "masked-language-model")) },
-            "bert (masked-language-model): does not predict the next token; generation needs a language model such as gpt2")
+            "bert (masked-language-model): does not predict the next token; generation needs a language model such as gpt2"
+        )
     }
 }

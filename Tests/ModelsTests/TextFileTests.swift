@@ -103,7 +103,8 @@ final class TextFileTests: XCTestCase {
         XCTAssertEqual(other.architecture.classes, 4)
         // The head's dense, norm and bias; the new classifier and pooler.
         XCTAssertEqual([report.count(.refused), report.count(.newlyInitialised)], [5, 4], report.description)
-        XCTAssertEqual(try WeightLoader.network(from: masked, path: "w", variant: "embedding").report.count(.refused), 5)
+        XCTAssertEqual(
+            try WeightLoader.network(from: masked, path: "w", variant: "embedding").report.count(.refused), 5)
     }
 
     func testCopiesOfTiedWeightsMustBeTheSame() throws {

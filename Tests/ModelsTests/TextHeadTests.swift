@@ -145,13 +145,17 @@ final class TextHeadTests: XCTestCase {
                 _ = try network.crossEntropy(SmallText.tokens, labels: labels, .inference, ignoreIndex: -100)
             }
         }
-        XCTAssertEqual(labelled("sequence-classification", [0, 3], [2]),
+        XCTAssertEqual(
+            labelled("sequence-classification", [0, 3], [2]),
             "bert (sequence-classification): the label 3 is not one of its 3 classes")
-        XCTAssertEqual(labelled("token-classification", [0, 1], [2]),
+        XCTAssertEqual(
+            labelled("token-classification", [0, 1], [2]),
             "bert (token-classification): takes labels 2×11, not 2")
-        XCTAssertEqual(labelled("question-answering", [0, 1], [2]),
+        XCTAssertEqual(
+            labelled("question-answering", [0, 1], [2]),
             "bert (question-answering): takes labels 2×2, not 2")
-        XCTAssertEqual(labelled("embedding", [0, 1], [2]),
+        XCTAssertEqual(
+            labelled("embedding", [0, 1], [2]),
             "bert (embedding): gives embeddings, which learn from no labels; choose a variant with a head")
         XCTAssertEqual(
             message {
@@ -188,7 +192,8 @@ final class TextHeadTests: XCTestCase {
         XCTAssertEqual(message("gpt2", ["layers": 0]), "architecture gpt2: layers is 0, expected 1 to 1000")
         XCTAssertEqual(
             message("gpt2", ["segments": 2]),
-            "architecture gpt2 has no size \"segments\"; it has layers, width, heads, inner, vocabulary, positions, padding")
+            "architecture gpt2 has no size \"segments\"; it has layers, width, heads, inner, vocabulary, positions, padding"
+        )
         let small = try SmallText.architecture("bert", "embedding")
         XCTAssertEqual(
             try Architecture(named: small.name, variant: small.variant, sizes: small.sizes), small)

@@ -68,11 +68,13 @@ extension GraftArchive {
             metadata: metadata)
     }
 
-    /// Reads a file and checks its SHA-256 first.
+    /// Reads a file and checks its SHA-256 first; then has it looked through by a process of its own, as somebody may
+    /// have sealed what libhdf5 does not survive.
     ///
     /// - Throws: `ArchiveError.digestMismatch` or `.damaged` where the file is not as it was written.
     public static func read(_ path: String) throws -> GraftArchive {
         try GraftSeal.verify(path)
+        try IsolatedReader.check(path)
         return try GraftLayout.read(try HDF5File(reading: path), listing: false)
     }
 
@@ -93,7 +95,9 @@ extension GraftArchive {
     ///
     /// - Parameter path: what to call the file in errors.
     public func encoded(_ path: String = "Graft HDF5") throws -> Data {
-        try GraftSeal.seal(try GraftLayout.image(self, path: path))
+        var image = try GraftLayout.image(self, path: path)
+        GraftSeal.seal(&image)
+        return image
     }
 }
 
@@ -109,18 +113,4 @@ enum Layout {
     static let layout = "layout"
     static let sourceElementType = "source_element_type"
     static let digest = "sha256"
-}
-
-extension GraftArchive {
-    /// All tensors, those outside of `parameters` and `buffers` named with their section before them.
-    var everything: WeightFile {
-        let others = sections.filter { $0.name != Layout.parameters && $0.name != Layout.buffers }
-        var file = weights
-        for section in others {
-            file.tensors += section.tensors.map {
-                $0.renamed(section.name.isEmpty ? $0.name : "\(section.name)/\($0.name)")
-            }
-        }
-        return file
-    }
 }

@@ -72,13 +72,13 @@ enum GraftLayout {
     }
 
     /// Reads everything; with `listing`, tensors come without their bytes.
-    static func read(_ file: HDF5File, listing: Bool, verifiesDigests: Bool = false) throws -> GraftArchive {
+    static func read(_ file: HDF5File, listing: Bool) throws -> GraftArchive {
         let version = try file.root.attributeText(Layout.format) ?? ""
         guard version == Layout.version else {
             throw ArchiveError.unsupported(path: file.path, feature: "version \"\(version)\" of Graft's HDF5")
         }
         var archive = GraftArchive()
-        let reader = Reader(path: file.path, listing: listing, verifiesDigests: verifiesDigests)
+        let reader = Reader(path: file.path, listing: listing)
         try reader.walk(file.root, place: Place(), into: &archive)
         if let text = archive.texts.removeValue(forKey: Layout.metadata) {
             guard let metadata = try? JSONDecoder().decode(WeightMetadata.self, from: Data(text.utf8)) else {
@@ -107,7 +107,6 @@ enum GraftLayout {
     private struct Reader {
         let path: String
         let listing: Bool
-        let verifiesDigests: Bool
 
         func walk(_ group: HDF5Group, place: Place, into archive: inout GraftArchive) throws {
             guard place.path.count < GraftLayout.deepest else {
@@ -149,11 +148,6 @@ enum GraftLayout {
             tensor.layout = try dataset.attributeText(Layout.layout)
             if let source = try dataset.attributeText(Layout.sourceElementType).flatMap(ElementType.init) {
                 tensor.sourceElementType = source
-            }
-            if verifiesDigests, !listing, let expected = try dataset.attributeText(Layout.digest) {
-                guard GraftSeal.digest(tensor.bytes) == expected else {
-                    throw ArchiveError.digestMismatch(path: path, name: name)
-                }
             }
             return tensor
         }

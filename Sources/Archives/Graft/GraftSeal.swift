@@ -13,8 +13,7 @@ enum GraftSeal {
     }
 
     /// Fills in the seal of an image that has room for it.
-    static func seal(_ image: Data) throws -> Data {
-        var image = image
+    static func seal(_ image: inout Data) {
         var digest = SHA256()
         digest.update(data: image[size...])
         let text =
@@ -22,7 +21,6 @@ enum GraftSeal {
             + "The rest is HDF5; the SHA-256 is that of bytes 512 to the end.\n"
         let seal = Data(text.utf8)
         image.replaceSubrange(0..<seal.count, with: seal)
-        return image
     }
 
     /// Throws where the file is not as it was written.

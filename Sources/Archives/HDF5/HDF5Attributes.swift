@@ -11,7 +11,7 @@ extension HDF5Attributed {
         return nil
     }
 
-    private func owner() throws -> (handle: HDF5Handle, path: String, name: String) {
+    fileprivate func owner() throws -> (handle: HDF5Handle, path: String, name: String) {
         guard let object else {
             throw ArchiveError.unsupported(path: "", feature: "an attribute of \(Self.self)")
         }
@@ -69,6 +69,25 @@ extension HDF5Attributed {
                 var start: UnsafePointer<CChar>? = start
                 _ = try HDF5Library.check("H5Awrite", owner.path, H5Awrite(attribute.id, type.id, &start))
             }
+        }
+    }
+}
+
+extension HDF5Attributed {
+    /// Writes texts as h5py writes byte strings, which Keras uses: a list of fixed length, or a scalar.
+    ///
+    /// - Parameter isScalar: whether it is the one text rather than a list of them.
+    func setBytesAttribute(_ name: String, _ texts: [String], isScalar: Bool = false) throws {
+        let owner = try owner()
+        let length = max(1, texts.map(\.utf8.count).max() ?? 1)
+        let type = try HDF5Types.byteString(length: length)
+        let space = try HDF5Dataset.space(shape: isScalar ? [] : [texts.count], path: owner.path)
+        let attribute = try HDF5Handle("H5Acreate", owner.path, closedBy: H5Aclose) {
+            H5Acreate2(owner.handle.id, name, type.id, space.id, graft_H5P_DEFAULT(), graft_H5P_DEFAULT())
+        }
+        let bytes = texts.flatMap { Array($0.utf8) + [UInt8](repeating: 0, count: length - $0.utf8.count) }
+        try HDF5Library.locked {
+            _ = try HDF5Library.check("H5Awrite", owner.path, H5Awrite(attribute.id, type.id, bytes))
         }
     }
 }

@@ -183,13 +183,33 @@ public final class HDF5Dataset: HDF5Attributed {
     private func byteCount(of count: Int, each size: Int) throws -> Int {
         let (byteCount, overflow) = count.multipliedReportingOverflow(by: size)
         if !overflow, byteCount <= 1 << 20 { return byteCount }
-        // gzip, the tightest filter, shrinks at most about a thousandfold.
-        let stored = HDF5Library.locked { Double(H5Dget_storage_size(handle.id)) }
-        guard !overflow, Double(byteCount) <= 8_192 * stored + 1_048_576 else {
+        // gzip, the tightest filter, shrinks at most about a thousandfold. What lies in one run has the size that the
+        // header claims, whatever the file's.
+        let stored = HDF5Library.locked { min(Double(H5Dget_storage_size(handle.id)), Double(fileSize)) }
+        guard !overflow, Double(byteCount) <= (isCompressed ? 8_192 : 8) * stored + 1_048_576 else {
             throw ArchiveError.damaged(
                 path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values")
         }
         return byteCount
+    }
+
+    /// Whether values lie in chunks, which filters may have made smaller.
+    private var isCompressed: Bool {
+        HDF5Library.locked {
+            let creation = H5Dget_create_plist(handle.id)
+            guard creation >= 0 else { return false }
+            defer { _ = H5Pclose(creation) }
+            return H5Pget_layout(creation) == H5D_CHUNKED
+        }
+    }
+
+    /// Bytes of the whole file, 0 where it does not say.
+    private var fileSize: UInt64 {
+        let file = H5Iget_file_id(handle.id)
+        guard file >= 0 else { return 0 }
+        defer { _ = H5Fclose(file) }
+        var size: hsize_t = 0
+        return H5Fget_filesize(file, &size) >= 0 ? size : 0
     }
 
     private func transfer(

@@ -26,6 +26,31 @@ public final class HDF5File {
         try self.init(path, call: "H5Fopen") { H5Fopen(path, graft_H5F_ACC_RDONLY(), graft_H5P_DEFAULT()) }
     }
 
+    /// Opens the bytes of a file, which the library copies.
+    ///
+    /// - Parameter name: what to call it in messages.
+    init(image: Data, name: String) throws {
+        let access = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) {
+            H5Pcreate(graft_H5P_FILE_ACCESS())
+        }
+        try HDF5Library.locked {
+            try HDF5Library.check("H5Pset_fapl_core", name, H5Pset_fapl_core(access.id, 1 << 20, false))
+            try image.withUnsafeBytes { bytes in
+                _ = try HDF5Library.check(
+                    "H5Pset_file_image", name,
+                    H5Pset_file_image(
+                        access.id, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count))
+            }
+        }
+        path = name
+        userBlock = 0
+        handle = try HDF5Handle("H5Fopen", name, closedBy: H5Fclose) {
+            // The library wants a name that no file has.
+            H5Fopen("\(name) in memory", graft_H5F_ACC_RDONLY(), access.id)
+        }
+        root = try HDF5Group.open("/", in: handle, path: name)
+    }
+
     /// Creates a file at `path`, replacing what is there. For large data sets written in slices: write
     /// to a temporary name (`AtomicFile.replace`), `close()`, then rename.
     public convenience init(creating path: String) throws {

@@ -55,6 +55,16 @@ enum HDF5Types {
         return type
     }
 
+    /// A string type of fixed `length` in bytes as h5py writes byte strings: shorter ones are filled up with zeros.
+    static func byteString(length: Int) throws -> HDF5Handle {
+        let type = try copy(graft_H5T_C_S1())
+        try HDF5Library.locked {
+            try HDF5Library.check("H5Tset_size", "", H5Tset_size(type.id, max(1, length)))
+            try HDF5Library.check("H5Tset_strpad", "", H5Tset_strpad(type.id, H5T_STR_NULLPAD))
+        }
+        return type
+    }
+
     private static func copy(_ type: hid_t) throws -> HDF5Handle {
         try HDF5Handle("H5Tcopy", "", closedBy: H5Tclose) { H5Tcopy(type) }
     }

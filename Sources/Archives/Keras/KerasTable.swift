@@ -53,7 +53,10 @@ struct KerasTable {
     /// array.
     func place(of name: String) -> (path: String, conversion: TensorConversion)? {
         guard let name = KerasName(name), let layer = layers[numbering.fromNone(name.layer)],
-            let variable = layer.variables.first(where: { $0.name == name.variable })
+            // Keras 3 says kernel of depthwise convolutions too.
+            let variable = layer.variables.first(where: {
+                $0.name == name.variable || ($0.name == "depthwise_kernel" && name.variable == "kernel")
+            })
         else { return nil }
         return (variable.path, layer.conversion(of: variable))
     }
@@ -62,9 +65,10 @@ struct KerasTable {
 extension KerasLayer {
     /// How the values of an array that Keras stored must be turned.
     func conversion(of variable: Variable) -> TensorConversion {
-        switch variable.name {
-        case "kernel": .kernel
-        case "depthwise_kernel": .depthwiseKernel
+        switch (variable.name, kind) {
+        case ("kernel", .denseAfterFlatten(let channels)): .flattenedKernel(channels: channels)
+        case ("kernel", _): .kernel
+        case ("depthwise_kernel", _): .depthwiseKernel
         default: .none
         }
     }

@@ -2,7 +2,8 @@ import Foundation
 import Tensors
 
 /// What an unpickler builds. Containers live in the unpickler's tables and are referred to by index:
-/// no value owns another, so neither a cycle nor any depth of nesting costs stack.
+/// no value owns another, so neither a cycle nor any depth of nesting costs stack. What is large lies elsewhere
+/// (`indirect`): a pickle of one-byte instructions takes 24 times its size in memory, not more.
 enum PickleValue {
     case none
     case bool(Bool)
@@ -16,8 +17,8 @@ enum PickleValue {
     case list(Int)
     case tuple(Int)
     case dictionary(Int)
-    case global(PickleGlobal)
-    case storage(PickleStorage)
+    indirect case global(PickleGlobal)
+    indirect case storage(PickleStorage)
     case tensor(Int)
 }
 
@@ -25,7 +26,16 @@ enum PickleValue {
 /// of its arguments.
 enum PickleGlobal: Equatable {
     case orderedDictionary
+    /// A set, of the items of a list.
+    case set
+    /// What checkpoints hold beside weights, such as arguments and NumPy's numbers: an empty dictionary, whatever is
+    /// said of it.
+    case leftOut
     case rebuildTensor
+    /// `_rebuild_from_type_v2(rebuild, type, arguments, state)`: a tensor of a type of its own.
+    case rebuildFromType
+    /// A type of tensor, only ever an argument.
+    case tensorType
     case rebuildParameter
     case size
     case device
@@ -36,6 +46,13 @@ enum PickleGlobal: Equatable {
     init?(module: String, name: String) {
         switch (module, name) {
         case ("collections", "OrderedDict"): self = .orderedDictionary
+        case ("__builtin__", "set"), ("builtins", "set"): self = .set
+        case ("collections", "defaultdict"), ("collections", "Counter"), ("argparse", "Namespace"),
+            ("numpy", "dtype"), ("numpy.core.multiarray", "scalar"), ("numpy._core.multiarray", "scalar"),
+            ("_codecs", "encode"):
+            self = .leftOut
+        case ("torch._tensor", "_rebuild_from_type_v2"): self = .rebuildFromType
+        case ("torch", "Tensor"), ("torch.nn.parameter", "Parameter"): self = .tensorType
         case ("torch._utils", "_rebuild_tensor"), ("torch._utils", "_rebuild_tensor_v2"),
             ("torch._utils", "_rebuild_tensor_v3"):
             self = .rebuildTensor
@@ -57,7 +74,7 @@ enum PickleGlobal: Equatable {
 }
 
 /// A kind of storage: `torch.FloatStorage` and the like.
-struct StorageType: Equatable {
+struct StorageType: Hashable {
     let name: String
     let byteCount: Int
     /// Nil where Graft has no such element type; such tensors are refused only when they are wanted.
@@ -98,7 +115,7 @@ struct StorageType: Equatable {
 }
 
 /// A reference to a storage, whose values lie outside the pickle.
-struct PickleStorage {
+struct PickleStorage: Hashable {
     let type: StorageType
     let key: String
     /// Elements of `type`.
@@ -108,7 +125,7 @@ struct PickleStorage {
 }
 
 /// A tensor over a storage.
-struct PickleTensor {
+struct PickleTensor: Hashable {
     let storage: PickleStorage
     let type: StorageType
     /// In elements of `type`, from the beginning of the storage of that key.

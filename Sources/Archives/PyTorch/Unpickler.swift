@@ -187,8 +187,7 @@ struct Unpickler {
     }
 
     private mutating func pushText(_ count: Int) throws {
-        let range = try reader.take(count)
-        stack.append(.text(String(decoding: reader.bytes[range], as: UTF8.self)))
+        stack.append(.text(try reader.text(count)))
     }
 
     private mutating func newList(_ values: [PickleValue]) {
@@ -244,7 +243,18 @@ struct Unpickler {
         let arguments = tuples[index]
         switch global {
         case .orderedDictionary: try makeOrderedDictionary(arguments)
+        case .leftOut: newDictionary()
+        case .set:
+            guard let first = arguments.first, case .list = first else {
+                return newList([])
+            }
+            stack.append(first)
         case .rebuildTensor: try makeTensor(arguments)
+        case .rebuildFromType:
+            guard arguments.count >= 3, case .global(.rebuildTensor) = arguments[0],
+                let inner = sequence(arguments[2])
+            else { throw reader.damaged("a tensor whose description is wrong") }
+            try makeTensor(inner)
         case .rebuildParameter:
             guard let first = arguments.first, case .tensor = first else {
                 throw reader.damaged("a parameter without a tensor")
@@ -254,6 +264,7 @@ struct Unpickler {
             guard let first = arguments.first else { throw reader.damaged("a size without numbers") }
             stack.append(first)
         case .device: stack.append(arguments.first ?? .none)
+        case .tensorType: throw ArchiveError.refusedPickle(path: path, name: "a call of torch.Tensor")
         case .storageType(let type), .elementType(let type):
             throw ArchiveError.refusedPickle(path: path, name: "a call of torch.\(type.name)")
         }

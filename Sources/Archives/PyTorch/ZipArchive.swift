@@ -1,7 +1,7 @@
 import CZlib
 import Foundation
 
-/// A zip archive in memory: stored and deflated entries, zip64, checksums.
+/// A zip archive, read entry by entry: stored and deflated ones, zip64, checksums.
 struct ZipArchive {
     private struct Entry {
         var method: UInt16
@@ -11,30 +11,34 @@ struct ZipArchive {
         var headerOffset: Int
     }
 
-    private let bytes: Data
-    private let path: String
+    private let source: ByteSource
+    private let format: WeightFormat
+    private var path: String { source.path }
     private var entries: [String: Entry] = [:]
 
     /// The names of the entries.
     var names: [String] { entries.keys.sorted() }
     /// What all entries together hold, in bytes. Stored entries that overlap count once.
     var totalSize: Int {
-        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { min($0 + $1.size, bytes.count) }
+        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { min($0 + $1.size, source.count) }
         let deflated = entries.values.filter { $0.method != 0 }.reduce(0) { $0 + $1.size }
         return stored + deflated
     }
 
-    init(_ bytes: Data, path: String) throws {
-        self.bytes = bytes
-        self.path = path
+    /// - Parameter format: what the archive is taken for, in errors.
+    init(_ source: ByteSource, format: WeightFormat) throws {
+        self.source = source
+        self.format = format
         try readDirectory()
     }
+
+    func has(_ name: String) -> Bool { entries[name] != nil }
 
     func contentsIfPresent(_ name: String) throws -> Data? {
         entries[name] == nil ? nil : try contents(name)
     }
 
-    /// The bytes of an entry; where it is stored, a slice of the archive.
+    /// The bytes of an entry, with `startIndex` 0.
     func contents(_ name: String) throws -> Data {
         var reader = self.reader
         guard let entry = entries[name] else { throw reader.damaged("the entry \(name) is missing") }
@@ -45,7 +49,7 @@ struct ZipArchive {
         _ = try reader.take(22)
         let skipped = Int(try reader.integer(UInt16.self)) + Int(try reader.integer(UInt16.self))
         _ = try reader.take(skipped)
-        let raw = bytes[try reader.take(entry.compressedSize)]
+        let raw = try source.read(try reader.take(entry.compressedSize))
         let contents: Data
         switch entry.method {
         case 0:
@@ -62,7 +66,7 @@ struct ZipArchive {
         return contents
     }
 
-    private var reader: ByteReader { ByteReader(bytes, path: path, format: WeightFormat.pytorchZip.title) }
+    private var reader: ByteReader { ByteReader(source, format: format.title) }
 
     // MARK: Directory
 
@@ -70,13 +74,13 @@ struct ZipArchive {
         var reader = self.reader
         let (count, offset) = try endRecord()
         // Every entry of the directory takes 46 bytes or more.
-        guard count <= bytes.count / 46 else {
-            throw reader.damaged("\(count) entries in \(bytes.count) bytes")
+        guard count <= source.count / 46 else {
+            throw reader.damaged("\(count) entries in \(source.count) bytes")
         }
         try reader.seek(to: offset)
         for _ in 0..<count {
             let (name, entry) = try directoryEntry(&reader)
-            guard entry.size <= bytes.count || entry.method == 8 && entry.size / 1_100 <= entry.compressedSize
+            guard entry.size <= source.count || entry.method == 8 && entry.size / 1_100 <= entry.compressedSize
             else {
                 throw reader.damaged("\(name) claims \(entry.size) bytes")
             }
@@ -88,7 +92,7 @@ struct ZipArchive {
     /// Whether what is deflated unpacks to no more than weights do: they hardly compress, a few zeros may. Stored
     /// entries have been found to be no longer than the file.
     private var sizesAddUp: Bool {
-        var left = (256 << 20) + 16 * bytes.count
+        var left = (256 << 20) + 16 * source.count
         for entry in entries.values where entry.method != 0 {
             guard entry.size <= left else { return false }
             left -= entry.size
@@ -100,12 +104,14 @@ struct ZipArchive {
     private func endRecord() throws -> (count: Int, offset: Int) {
         var reader = self.reader
         let signature: [UInt8] = [0x50, 0x4b, 0x05, 0x06]
-        let earliest = max(0, bytes.count - 65_557)
-        guard bytes.count >= 22,
-            let end = stride(from: bytes.count - 22, through: earliest, by: -1).first(where: {
-                bytes[$0] == 0x50 && bytes[$0..<$0 + 4].elementsEqual(signature)
+        let earliest = max(0, source.count - 65_557)
+        let tail = try source.read(earliest..<source.count)
+        guard tail.count >= 22,
+            let last = stride(from: tail.count - 22, through: 0, by: -1).first(where: {
+                tail[$0] == 0x50 && tail[$0..<$0 + 4].elementsEqual(signature)
             })
         else { throw reader.damaged("the zip directory at its end is missing") }
+        let end = earliest + last
         try reader.seek(to: end + 10)
         let count = Int(try reader.integer(UInt16.self))
         _ = try reader.take(4)
@@ -147,16 +153,15 @@ struct ZipArchive {
         let commentLength = Int(try reader.integer(UInt16.self))
         _ = try reader.take(8)
         entry.headerOffset = Int(try reader.integer(UInt32.self))
-        let name = String(decoding: bytes[try reader.take(nameLength)], as: UTF8.self)
-        let extra = try reader.take(extraLength)
-        try readExtra(extra, into: &entry)
+        let name = try reader.text(nameLength)
+        try readExtra(try reader.data(extraLength), into: &entry)
         _ = try reader.take(commentLength)
         return (name, entry)
     }
 
     /// zip64 keeps sizes that do not fit 32 bits in an extra field, in this order.
-    private func readExtra(_ range: Range<Int>, into entry: inout Entry) throws {
-        var extra = ByteReader(bytes.subdata(in: range), path: path, format: WeightFormat.pytorchZip.title)
+    private func readExtra(_ bytes: Data, into entry: inout Entry) throws {
+        var extra = ByteReader(bytes, path: path, format: format.title)
         while extra.remaining >= 4 {
             let kind = try extra.integer(UInt16.self)
             let length = Int(try extra.integer(UInt16.self))

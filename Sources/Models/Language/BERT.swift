@@ -36,7 +36,9 @@ extension Family {
             NameMap("Hugging Face, with gamma and beta", prefixes: [("", "")], endings: BERT.oldEndings),
             NameMap(
                 "Hugging Face, the bare BertModel",
-                prefixes: [("embeddings.", "bert.embeddings."), ("encoder.", "bert.encoder."), ("pooler.", "bert.pooler.")],
+                prefixes: [
+                    ("embeddings.", "bert.embeddings."), ("encoder.", "bert.encoder."), ("pooler.", "bert.pooler."),
+                ],
                 endings: BERT.oldEndings),
         ],
         leftOut: [

@@ -38,7 +38,9 @@ extension Family {
                 ])
         ],
         leftOut: [("distilbert.embeddings.position_ids", "only counts positions")],
-        heads: ["classifier", "pre_classifier", "qa_outputs", "vocab_transform", "vocab_layer_norm", "vocab_projector"],
+        heads: [
+            "classifier", "pre_classifier", "qa_outputs", "vocab_transform", "vocab_layer_norm", "vocab_projector",
+        ],
         huggingFace: DistilBERT.huggingFace)
 }
 

@@ -61,7 +61,7 @@ extension Architecture {
             "model_type": .string(format.modelType), "architectures": .array([.string(type)]),
         ]
         var numbers = size.numbers
-        numbers["padding"] = tokens?.padding.map(Int.init) ?? size.padding
+        numbers["padding"] = tokens?.padding.map { Int($0) } ?? size.padding
         for (size, key) in format.keys { config[key] = numbers[size].map(JSONValue.integer) }
         for (key, published) in format.dropouts {
             config[key] = (dropout.flatMap { Double("\($0)") } ?? published).map(JSONValue.number)

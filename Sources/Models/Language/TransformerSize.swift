@@ -76,7 +76,8 @@ struct TransformerSize: Equatable, Sendable {
         }
         guard heads >= 1, heads <= width, width % heads == 0 else {
             throw ModelError.invalidNumber(
-                architecture: architecture, key: "heads", value: "\(heads)", expected: "a divisor of the width \(width)")
+                architecture: architecture, key: "heads", value: "\(heads)", expected: "a divisor of the width \(width)"
+            )
         }
         size.heads = heads
         if numbers["padding"] != nil || padding != nil {

@@ -21,7 +21,8 @@ extension Family {
             guard asked.name == "inception_resnet_v2" else { return nil }
             let variant = try asked.choose(from: InceptionResNetV2.Variant.allCases)
             return Member(
-                name: asked.name, variant: variant.rawValue, input: .images(variant.preprocessing), classes: 1000,
+                name: asked.name, variant: variant, of: InceptionResNetV2.Variant.allCases,
+                input: .images(variant.preprocessing), classes: 1000,
                 kerasLayers: variant == .keras ? InceptionResNetV2.kerasLayers : nil,
                 build: { InceptionResNetV2.network($0, variant, seed: $1) })
         },

@@ -23,7 +23,8 @@ extension Family {
             guard asked.name == "inception_v3" else { return nil }
             let variant = try asked.choose(from: InceptionV3.Variant.allCases)
             return Member(
-                name: asked.name, variant: variant.rawValue, input: .images(variant.preprocessing), classes: 1000,
+                name: asked.name, variant: variant, of: InceptionV3.Variant.allCases,
+                input: .images(variant.preprocessing), classes: 1000,
                 kerasLayers: variant == .keras ? InceptionV3.kerasLayers : nil,
                 build: { InceptionV3.network($0, variant, seed: $1) })
         },

@@ -19,7 +19,8 @@ extension Family {
             guard let network = ResNeXt.networks.first(where: { $0.name == asked.name }) else { return nil }
             let variant = try asked.choose(from: ResNeXt.Variant.allCases)
             return Member(
-                name: network.name, variant: variant.rawValue, input: .images(.torchvision), classes: 1000,
+                name: network.name, variant: variant, of: ResNeXt.Variant.allCases, input: .images(.torchvision),
+                classes: 1000,
                 build: {
                     ResNet.network(
                         $0, network.depth, .v1_5, groups: network.groups, widthPerGroup: network.widthPerGroup, seed: $1

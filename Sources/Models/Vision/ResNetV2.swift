@@ -23,7 +23,8 @@ extension Family {
             }
             let variant = try asked.choose(from: ResNetV2.Variant.allCases)
             return Member(
-                name: asked.name, variant: variant.rawValue, input: .images(.kerasSymmetric(224)), classes: 1000,
+                name: asked.name, variant: variant, of: ResNetV2.Variant.allCases, input: .images(.kerasSymmetric(224)),
+                classes: 1000,
                 kerasLayers: ResNetV2.kerasLayers(depth), build: { ResNetV2.network($0, depth, seed: $1) })
         },
         recognise: { weights in

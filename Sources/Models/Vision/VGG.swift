@@ -22,17 +22,20 @@ extension Family {
             let normalizes = asked.name.hasSuffix("_bn")
             let number = asked.name.dropFirst("vgg".count).dropLast(normalizes ? "_bn".count : 0)
             guard let depth = Int(number).flatMap(VGG.Depth.init(rawValue:)) else { return nil }
-            let variant = try asked.choose(from: VGG.Variant.allCases)
+            let variants: [VGG.Variant] = depth.isInKeras && !normalizes ? [.torchvision, .keras] : [.torchvision]
+            let variant = try asked.choose(from: variants)
             return Member(
-                name: asked.name, variant: variant, of: VGG.Variant.allCases, input: .images(.torchvision),
-                classes: 1000,
-                build: { VGG.network($0, depth, normalizes: normalizes, seed: $1) })
+                name: asked.name, variant: variant, of: variants,
+                input: .images(variant == .keras ? .kerasCaffe : .torchvision), classes: 1000,
+                kerasLayers: variant == .keras ? VGG.kerasLayers(depth) : nil,
+                build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
-        recognise: VGG.recognise)
+        recognise: VGG.recognise,
+        kerasNames: VGG.Depth.allCases.filter(\.isInKeras).map { "vgg\($0.rawValue)-keras" })
 }
 
 public enum VGG {
-    public enum Variant: String, CaseIterable, Sendable { case torchvision }
+    public enum Variant: String, CaseIterable, Sendable { case torchvision, keras }
 
     /// The paper's columns A, B, D and E.
     public enum Depth: Int, CaseIterable, Sendable {
