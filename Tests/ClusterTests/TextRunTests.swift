@@ -111,13 +111,14 @@ final class TextRunTests: TrainingRunTestCase {
     /// The same losses at 1, 2 and 3 ranks, though each batch is filled up to another length and the last one leaves a
     /// rank of three without texts; the same validation, each sample counted once.
     func testRanksAgree() throws {
-        for (name, recipe, steps, samples) in [
-            ("bert", classifier(), 12, 11), ("gpt2", languageModel, 12, nil), ("tags", tagger, 12, nil),
-        ] {
+        let runs: [(name: String, recipe: String, samples: Int?)] = [
+            ("bert", classifier(), 11), ("gpt2", languageModel, nil), ("tags", tagger, nil),
+        ]
+        for (name, recipe, samples) in runs {
             try write(recipe)
             assertDone(try train("\(name)1"))
             let (alone, judged) = (try losses("\(name)1"), try validation("\(name)1"))
-            XCTAssertEqual(alone.count, steps)
+            XCTAssertEqual(alone.count, 12)
             if let samples { XCTAssertEqual(judged.samples, samples) }
             XCTAssertEqual(judged.perplexity != nil, name == "gpt2")
             for ranks in [2, 3] {
