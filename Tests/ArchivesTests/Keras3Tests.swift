@@ -36,7 +36,7 @@ final class Keras3Tests: ArchiveTestCase {
                 let shape = store[variable.path]?.shape ?? store[buffer: variable.path]?.shape ?? []
                 switch (variable.name, shape.count) {
                 case ("kernel", 4): return [shape[2], shape[3], shape[1], shape[0]]
-                case ("kernel", _) where layer.kind != .dense: return [1, 1, shape[1], shape[0]]
+                case ("kernel", _) where layer.className == "Conv2D": return [1, 1, shape[1], shape[0]]
                 case ("kernel", _): return [shape[1], shape[0]]
                 case ("depthwise_kernel", _): return [shape[2], shape[3], shape[0], 1]
                 default: return shape

@@ -106,7 +106,7 @@ enum StoredZip {
 
     /// The entries of an archive whose entries are stored; for files that are known to be sound.
     static func entries(_ bytes: [UInt8]) -> [(name: String, bytes: [UInt8])] {
-        var entries: [(String, [UInt8])] = []
+        var entries: [(name: String, bytes: [UInt8])] = []
         var position = number(bytes, bytes.count - 6, 4)
         while position + 46 <= bytes.count, number(bytes, position, 4) == 0x0201_4b50 {
             let nameLength = number(bytes, position + 28, 2)

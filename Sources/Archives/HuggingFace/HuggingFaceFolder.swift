@@ -40,7 +40,7 @@ struct HuggingFaceFolder {
         }
         folder = path
         self.main = "\(path)/\(main)"
-        index = main.hasSuffix(".json") ? try HuggingFaceIndex(try ByteSource(path: self.main)) : nil
+        index = try main.hasSuffix(".json") ? HuggingFaceIndex(ByteSource(path: self.main)) : nil
     }
 
     /// A list of shards; they lie beside it.
@@ -57,7 +57,7 @@ struct HuggingFaceFolder {
 
     /// Bytes of all files of weights.
     func size() throws -> Int {
-        try files.reduce(0) { $0 + (try FileBytes.size($1)) }
+        try files.reduce(0) { try $0 + FileBytes.size($1) }
     }
 
     private var files: [String] { index.map { $0.shards.map(path) } ?? [main] }

@@ -69,12 +69,5 @@ extension KerasLayer {
     }
 
     /// The class in Keras 3's spelling for groups.
-    var group: String {
-        switch kind {
-        case .convolution: "conv2d"
-        case .depthwiseConvolution: "depthwise_conv2d"
-        case .dense, .denseAfterFlatten: "dense"
-        case .batchNormalization: "batch_normalization"
-        }
-    }
+    var group: String { Keras3.group(ofClass: className) }
 }

@@ -41,8 +41,7 @@ struct Keras3File {
             // A model of one's own class has its layers at the top.
             let isModel = models.isEmpty ? !name.hasPrefix("optimizer") : models.contains(name)
             if isModel || name == Self.variables {
-                try read(
-                    try root.group(name), path: name == Self.variables ? "" : name, isVariables: name == Self.variables)
+                try read(try root.group(name), path: name == Self.variables ? "" : name, isVariables: name == Self.variables)
             } else {
                 passedOver.append(name)
             }
@@ -96,8 +95,8 @@ struct Keras3File {
         if isVariables {
             let entries = try self.entries(group)
             guard !entries.isEmpty else { return }
-            groups.append(
-                Group(path: path, layer: path.isEmpty ? nil : try group.attributeText("name"), entries: entries))
+            let layer = try path.isEmpty ? nil : group.attributeText("name")
+            groups.append(Group(path: path, layer: layer, entries: entries))
             return
         }
         // The state of random numbers that dropout draws is no weight.

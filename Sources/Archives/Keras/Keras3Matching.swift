@@ -25,7 +25,7 @@ enum Keras3Matching {
         for (_, members) in Dictionary(grouping: groups, by: \.container) {
             let present = Dictionary(grouping: members, by: \.kind)
             guard members.count > 1, present.keys.allSatisfy(kinds.contains),
-                let table = table(for: present)
+                let table = Self.table(for: present)
             else { continue }
             let layers = Dictionary(grouping: table, by: \.group)
             for (kind, layers) in layers {
@@ -47,7 +47,7 @@ enum Keras3Matching {
                 // The classifier has no batch norm.
                 let isHead = table.suffix(dropped).allSatisfy { $0.group != "batch_normalization" }
                 guard isHead, fits(kept, present) else { continue }
-                let score = score(kept, present, architecture)
+                let score = Self.score(kept, present, architecture)
                 if score > best?.score ?? -1 { best = (kept, score) }
             }
             if let best { return best.layers }

@@ -40,7 +40,7 @@ package enum KerasArchive {
 
     /// The weights. Called only in a process of its own (`IsolatedReader`).
     static func weights(_ path: String) throws -> HDF5Weights {
-        let contents = try contents(try ByteSource(path: path))
+        let contents = try Self.contents(try ByteSource(path: path))
         let file = try HDF5File(image: contents.weights, name: path)
         guard let weights = try KerasHDF5.weights(file, configuration: contents.configuration) else {
             throw ArchiveError.unsupported(path: path, feature: "a \(Self.weights) that Keras did not write")

@@ -69,19 +69,22 @@ struct KerasWriting {
         // One that comes from Keras has it already.
         guard mapped.conversion == .none else { return mapped.stored }
         let tensor = mapped.stored
-        switch (layer.conversion(of: variable), tensor.shape.count) {
-        case (.kernel, 4) where layer.kind == .dense:
-            return tensor.reshaped(Array(tensor.shape[..<2])).permuted([1, 0])
-        case (.kernel, 4): return tensor.permuted([2, 3, 1, 0])
-        case (.kernel, 2):
-            let kernel = tensor.permuted([1, 0])
+        switch (variable.name, layer.kind, tensor.shape.count) {
+        case ("kernel", .convolution, 4): return tensor.permuted([2, 3, 1, 0])
+        case ("kernel", .convolution, 2):
             // MobileNetV1's classifier is a 1×1 convolution there.
-            return layer.kind == .dense ? kernel : kernel.reshaped([1, 1] + kernel.shape)
-        case (.depthwiseKernel, 4): return tensor.permuted([2, 3, 0, 1])
-        case (.flattenedKernel(let channels), 2) where tensor.shape[1] % channels == 0:
-            let (outputs, positions) = (tensor.shape[0], tensor.shape[1] / channels)
-            return tensor.reshaped([outputs, channels, positions]).permuted([2, 1, 0])
-                .reshaped([positions * channels, outputs])
+            let kernel = tensor.permuted([1, 0])
+            return kernel.reshaped([1, 1] + kernel.shape)
+        case ("kernel", .denseAfterFlatten(let channels), 2):
+            // O×(C·H·W) → (H·W·C)×O
+            let (outputs, places) = (tensor.shape[0], tensor.shape[1] / max(1, channels))
+            guard channels * places == tensor.shape[1] else { return tensor }
+            return tensor.reshaped([outputs, channels, places]).permuted([2, 1, 0])
+                .reshaped([places * channels, outputs])
+        case ("kernel", _, 4) where tensor.shape[2...] == [1, 1]:
+            return tensor.reshaped(Array(tensor.shape[..<2])).permuted([1, 0])
+        case ("kernel", _, 2): return tensor.permuted([1, 0])
+        case ("depthwise_kernel", _, 4): return tensor.permuted([2, 3, 0, 1])
         default: return tensor
         }
     }
