@@ -24,8 +24,9 @@ extension WeightLoader {
             from: file, path: path, architecture: architecture, variant: variant, head: head)
         let weights = try RecognisedWeights(file, path: path, architecture: architecture, variant: variant)
         var metadata = file.metadata
-        (metadata.architecture, metadata.variant) = (network.architecture.name, network.architecture.variant)
-        metadata.preprocessing = metadata.preprocessing ?? network.architecture.preprocessing
+        // What the file said may have been overridden.
+        (metadata.architecture, metadata.variant, metadata.sizes, metadata.dropout) = (nil, nil, nil, nil)
+        metadata = metadata.filled(for: network.architecture)
 
         func isLeftOut(_ path: String) -> Bool { head == .new && network.isHead(path) }
         let parameters = network.store.parameters.filter { !isLeftOut($0.path) }.compactMap { parameter in

@@ -8,12 +8,7 @@ extension WeightFile {
     ///
     /// - Parameter metadata: architecture, variant, sizes, dropout and preprocessing are filled in where they are nil.
     public init(_ network: Network, metadata: WeightMetadata = WeightMetadata()) {
-        var metadata = metadata
-        metadata.architecture = metadata.architecture ?? network.architecture.name
-        metadata.variant = metadata.variant ?? network.architecture.variant
-        metadata.sizes = metadata.sizes ?? (network.architecture.sizes.isEmpty ? nil : network.architecture.sizes)
-        metadata.dropout = metadata.dropout ?? network.architecture.dropout
-        metadata.preprocessing = metadata.preprocessing ?? network.architecture.preprocessing
+        let metadata = metadata.filled(for: network.architecture)
         let parameters = network.store.parameters.map { parameter in
             StoredTensor(
                 name: parameter.path, shape: parameter.shape, scalars: parameter.value.scalars,
@@ -41,5 +36,18 @@ extension WeightFile {
         case 2: "OI"
         default: nil
         }
+    }
+}
+
+extension WeightMetadata {
+    /// With what an architecture says where it is nil.
+    func filled(for known: Architecture) -> WeightMetadata {
+        var metadata = self
+        metadata.architecture = architecture ?? known.name
+        metadata.variant = variant ?? known.variant
+        metadata.sizes = sizes ?? (known.sizes.isEmpty ? nil : known.sizes)
+        metadata.dropout = dropout ?? known.dropout
+        metadata.preprocessing = preprocessing ?? known.preprocessing
+        return metadata
     }
 }
