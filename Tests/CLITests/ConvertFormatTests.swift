@@ -48,6 +48,7 @@ final class ConvertFormatTests: CommandTestCase {
         let source = try data("weights/cifar10-resnet-pytorch/resnet20-12fca82f.th")
         assertFails(
             try graft("convert", source, "w.weights.h5"), code: 3,
-            "graft: w.weights.h5: resnet20 (option-a) in Keras's formats, as Keras has no such network, is not supported")
+            "graft: w.weights.h5: resnet20 (option-a) in Keras's formats, as Keras has no such network, is not supported"
+        )
     }
 }

@@ -358,7 +358,7 @@ class Report:
                 values = [accuracy(record) for record in found]
                 means[side] = statistics.mean(values)
                 spread = f"{min(values):.1f}-{max(values):.1f}"
-                cells.append([name, len(values), spread, f"{means[side]:.1f} %"])
+                cells.append([name, str(len(values)), spread, f"{means[side]:.1f} %"])
         if not cells:
             return []
         lines = table(

@@ -41,7 +41,8 @@ struct Keras3File {
             // A model of one's own class has its layers at the top.
             let isModel = models.isEmpty ? !name.hasPrefix("optimizer") : models.contains(name)
             if isModel || name == Self.variables {
-                try read(try root.group(name), path: name == Self.variables ? "" : name, isVariables: name == Self.variables)
+                try read(
+                    try root.group(name), path: name == Self.variables ? "" : name, isVariables: name == Self.variables)
             } else {
                 passedOver.append(name)
             }
