@@ -57,7 +57,7 @@ let package = Package(
         .target(
             name: "Datasets",
             dependencies: [
-                "CTurboJPEG", "CPNG", "CZlib", "Archives", "Tensors", "Collectives", collections, crypto, logging,
+                "CTurboJPEG", "CPNG", "CZlib", "Archives", "Models", "Tensors", "Collectives", collections, crypto, logging,
             ]),
         .target(
             name: "Training",

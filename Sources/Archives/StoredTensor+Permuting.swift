@@ -15,8 +15,8 @@ extension StoredTensor {
         guard count > 0, !order.isEmpty else { return result }
         let width = elementType.byteCount
         result.bytes = Data(count: bytes.count)
-        result.bytes.withUnsafeMutableBytes { target in
-            bytes.withUnsafeBytes { source in
+        result.bytes.withUnsafeMutableBytes { (target: UnsafeMutableRawBufferPointer) in
+            bytes.withUnsafeBytes { (source: UnsafeRawBufferPointer) in
                 // An odometer over the result, last dimension fastest.
                 var index = [Int](repeating: 0, count: sizes.count)
                 var from = 0

@@ -1,6 +1,7 @@
 import Archives
 import Datasets
 import Foundation
+import Models
 import Training
 
 extension Recipe {

@@ -3,6 +3,7 @@ import ArgumentParser
 import Cluster
 import Datasets
 import Foundation
+import Models
 import Recipes
 import Tensors
 

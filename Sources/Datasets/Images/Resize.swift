@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 import Tensors
 
 /// How pixels between pixels are made up: `nearest` takes the pixel under the centre; `bilinear` is a

@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 
 /// One change of the pixels, before they become numbers.
 public enum TransformStep: Codable, Equatable, Sendable {

@@ -10,7 +10,8 @@ struct Vocabulary: Sendable {
 
     init(ids: [[UInt8]: Int32]) {
         self.ids = ids
-        tokens = Dictionary(ids.map { ($1, $0) }) { min($0, $1) { $0.lexicographicallyPrecedes($1) } }
+        tokens = Dictionary(
+            ids.map { ($1, $0) }, uniquingKeysWith: { $0.lexicographicallyPrecedes($1) ? $0 : $1 })
         count = Int(ids.values.max() ?? -1) + 1
     }
 }
@@ -268,7 +269,7 @@ final class TokenizerCore: Sendable {
                 ? nil : normalizedContents[token] ?? vocabulary.tokens[token]
         }
         switch decoder {
-        case .spaces: return String(decoding: parts.joined(separator: [0x20]), as: UTF8.self)
+        case .spaces: return String(decoding: Array(parts.joined(separator: [0x20])), as: UTF8.self)
         case .byteLevel:
             return String(decoding: parts.flatMap { ByteLevel.bytes(of: $0) ?? $0 }, as: UTF8.self)
         case .wordPiece(let prefix, let cleansUp):

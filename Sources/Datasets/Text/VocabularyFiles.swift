@@ -127,9 +127,9 @@ enum VocabularyFiles {
         return [
             "type": "TemplateProcessing", "single": .list(single),
             "pair": .list(single + [text("B", 1), special(separator, 1)]),
-            "special_tokens": [
+            "special_tokens": .object([
                 (begin, definition(begin, beginToken)), (separator, definition(separator, separatorToken)),
-            ],
+            ]),
         ]
     }
 
