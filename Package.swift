@@ -104,7 +104,7 @@ let package = Package(
         .testTarget(
             name: "TrainingTests", dependencies: ["Training", "Archives", "Datasets", "Models", "Layers", "Tensors"],
             exclude: ["Reference"]),
-        .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Datasets", "Archives", "Tensors"]),
+        .testTarget(name: "RecipesTests", dependencies: ["Recipes", "Training", "Datasets", "Archives", "Models", "Tensors"]),
         .executableTarget(
             name: "graft-cluster-check", dependencies: ["Cluster", "Collectives", "Tensors"],
             path: "Tests/ClusterPrograms"),
@@ -112,7 +112,7 @@ let package = Package(
             name: "ClusterTests",
             dependencies: ["Archives", "Cluster", "Collectives", "Tensors", "graft-cluster-check"]),
         .testTarget(name: "CLITests", dependencies: ["Archives", "Models", "Layers", "Tensors"]),
-        .testTarget(name: "DocsTests", dependencies: ["Recipes", "Archives", "graft", "graft-example"]),
+        .testTarget(name: "DocsTests", dependencies: ["Recipes", "Archives", "Models", "graft", "graft-example"]),
     ],
     swiftLanguageModes: [.v5]
 )

@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 import Tensors
 import XCTest
 

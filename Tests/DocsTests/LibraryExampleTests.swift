@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 import XCTest
 
 /// The program of docs/library.md, which the package builds as `graft-example`.

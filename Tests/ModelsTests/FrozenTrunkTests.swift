@@ -148,7 +148,8 @@ final class FrozenTrunkTests: XCTestCase {
         let folder = try dataPath("cifar10")
         func batch(_ split: DatasetSplit, every step: Int) throws -> Batch {
             let dataset = try openImageDataset(at: folder, split: split)
-            let loader = BatchLoader(dataset: dataset, transform: .evaluation(network.architecture.imagePreprocessing))
+            let loader = try BatchLoader(
+                dataset: dataset, transform: .evaluation(network.architecture.imagePreprocessing))
             let indices = Array(stride(from: 0, to: dataset.count, by: step))
             return try loader.load(BatchRequest(epoch: 0, step: 0, indices: indices))
         }

@@ -1,5 +1,6 @@
 import Archives
 import Datasets
+import Models
 import Recipes
 import XCTest
 

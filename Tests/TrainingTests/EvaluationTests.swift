@@ -21,8 +21,8 @@ final class EvaluationTests: XCTestCase {
         }
     }
 
-    private func loader(_ noise: Noise, _ network: Network) -> BatchLoader {
-        BatchLoader(
+    private func loader(_ noise: Noise, _ network: Network) throws -> BatchLoader {
+        try BatchLoader(
             dataset: noise, transform: .evaluation(network.architecture.imagePreprocessing),
             brokenFiles: noise.hasBroken ? .skip : .fail)
     }
