@@ -27,6 +27,7 @@ extension WeightLoader {
         // What the file said may have been overridden.
         (metadata.architecture, metadata.variant, metadata.sizes, metadata.dropout) = (nil, nil, nil, nil)
         metadata = metadata.filled(for: network.architecture)
+        metadata.notes[HuggingFaceFolder.configuration] = configuration(of: network.architecture, metadata)
 
         func isLeftOut(_ path: String) -> Bool { head == .new && network.isHead(path) }
         let parameters = network.store.parameters.filter { !isLeftOut($0.path) }.compactMap { parameter in
@@ -42,6 +43,17 @@ extension WeightLoader {
                 bytes: Data(count: 8 * buffer.shape.reduce(1, *)), role: .buffer)
         }
         return (WeightFile(format: .graftHDF5, tensors: parameters + buffers, metadata: metadata), report)
+    }
+
+    /// The `config.json` of a network: what the file brings along where it describes this very network or one that
+    /// transformers does not have, else one that does; nil where there is none.
+    private static func configuration(of architecture: Architecture, _ metadata: WeightMetadata) -> String? {
+        let own = metadata.notes[HuggingFaceFolder.configuration]
+        guard let new = try? architecture.huggingFaceConfig(classNames: metadata.classNames) else { return own }
+        guard let own, (try? Architecture(huggingFace: Data(own.utf8))) == architecture,
+            metadata.classNames == Architecture.classNames(huggingFace: Data(own.utf8))
+        else { return new }
+        return own
     }
 
     private static func tensor(

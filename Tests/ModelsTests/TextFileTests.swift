@@ -84,6 +84,28 @@ final class TextFileTests: XCTestCase {
         XCTAssertEqual(report.count(.refused), 3, report.description)
     }
 
+    /// What is converted has the configuration that fits it.
+    func testConfigurationsFollowTheNetwork() throws {
+        let network = try SmallText.network("bert", "sequence-classification")
+        let names = ["bad", "middling", "good"]
+        var own = try file(network)
+        own.metadata.notes["config.json"] = try network.architecture.huggingFaceConfig(classNames: names)
+            .replacingOccurrences(of: "{\n", with: "{ ", options: [], range: nil)
+        own.metadata.classNames = names
+        func configuration(_ file: WeightFile, variant: String? = nil, head: HeadPolicy = .keep) throws -> String? {
+            try WeightLoader.canonical(file, path: "w", variant: variant, head: head).file.metadata.notes["config.json"]
+        }
+        XCTAssertEqual(try configuration(own), own.metadata.notes["config.json"])
+        let embedding = try XCTUnwrap(configuration(own, variant: "embedding"))
+        XCTAssertEqual(
+            try Architecture(huggingFace: Data(embedding.utf8)), try SmallText.architecture("bert", "embedding"))
+        let graft = WeightFile(network, metadata: WeightMetadata(classNames: names))
+        let made = try XCTUnwrap(configuration(graft))
+        XCTAssertEqual(try Architecture(huggingFace: Data(made.utf8)), network.architecture)
+        XCTAssertEqual(Architecture.classNames(huggingFace: Data(made.utf8)), names)
+        XCTAssertNil(try configuration(WeightFile(Architecture(named: "resnet20").network())))
+    }
+
     func testOldNamesWithAHead() throws {
         let network = try SmallText.network("bert", "token-classification")
         let old = try file(network) { name in

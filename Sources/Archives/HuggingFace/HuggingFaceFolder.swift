@@ -1,4 +1,5 @@
 import Foundation
+import Models
 
 /// Weights as Hugging Face's libraries keep them: a folder with `config.json` and the tensors in one file
 /// (`model.safetensors`, `pytorch_model.bin`) or in several with a list of them (`model.safetensors.index.json`).
@@ -77,7 +78,10 @@ struct HuggingFaceFolder {
             file = try readPart(main)
             file.format = .huggingFace
         }
-        if let text = try configurationText() { file.metadata.notes[Self.configuration] = text }
+        if let text = try configurationText() {
+            file.metadata.notes[Self.configuration] = text
+            file.metadata.classNames = file.metadata.classNames ?? Architecture.classNames(huggingFace: Data(text.utf8))
+        }
         return file
     }
 
