@@ -51,3 +51,13 @@ extension WeightMetadata {
         return metadata
     }
 }
+
+extension WeightFile {
+    /// What is done to a picture before a network with these weights sees it: what the file says, else what the published
+    /// weights of the architecture were trained with.
+    ///
+    /// - Throws: `ModelError.takesTokens` for a network over text.
+    public func preprocessing(for architecture: Architecture) throws -> Preprocessing {
+        try metadata.preprocessing ?? architecture.imagePreprocessing
+    }
+}

@@ -49,12 +49,12 @@ struct ListModels: ParsableCommand {
         if json { return try Output.json(rows) }
         var family = ""
         let table = Output.table(
-            [["name", "variants", "parameters", "multiplications", "input", "classes"]]
+            [["name", "parameters", "multiplications", "input", "classes", "variants"]]
                 + rows.map { row in
                     [
-                        row.name, row.variants.joined(separator: ", "), Output.grouped(row.parameters),
-                        Output.grouped(row.multiplications),
+                        row.name, Output.grouped(row.parameters), Output.grouped(row.multiplications),
                         row.takes == "images" ? "\(row.input)×\(row.input)" : "\(row.input) tokens", "\(row.classes)",
+                        row.variants.joined(separator: ", "),
                     ]
                 })
         for (line, row) in zip(table, [nil] + rows.map(Optional.init)) {

@@ -61,7 +61,7 @@ struct TrainedNetwork {
         of architecture: Architecture, _ file: WeightFile, _ options: WeightOptions
     ) throws -> RecipeInput {
         guard let tokens = architecture.tokens else {
-            return .images(try file.metadata.preprocessing ?? architecture.imagePreprocessing)
+            return .images(try file.preprocessing(for: architecture))
         }
         guard
             let tokenizer = try options.tokenizer.map({ try Tokenizer(named: $0) })

@@ -21,8 +21,7 @@ Cluster.run { collectives in
     let (recipe, file) = (try Recipe(yaml: yaml, file: "example"), try WeightFile.read(weights))
     let (data, test) = (try recipe.data.openTraining(), try recipe.data.openValidation())
     let (network, _) = try WeightLoader.network(from: file, path: weights, classes: data.classNames.count, head: .new)
-    let trained = try file.metadata.preprocessing ?? network.architecture.imagePreprocessing
-    let preprocessing = try recipe.data.preprocessing(trained)
+    let preprocessing = try recipe.data.preprocessing(file.preprocessing(for: network.architecture))
     let transform = Transform.evaluation(preprocessing)
     let environment = TrainingLoop.Environment {
         GradientSynchronizer(plan: BucketPlan(learning: $0, statisticsCount: $1), collectives: collectives)
