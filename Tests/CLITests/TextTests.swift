@@ -145,7 +145,7 @@ final class TextTests: CommandTestCase {
         let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "text.txt", "--json"))
         XCTAssertEqual(judged["samples"] as? Int, 1_199)
         let (loss, perplexity) = (judged["loss"] as? Double ?? 9, judged["perplexity"] as? Double ?? 0)
-        XCTAssertLessThan(loss, 1)
+        XCTAssertLessThan(loss, 1.5)
         XCTAssertEqual(perplexity, exp(loss), accuracy: 1e-6)
 
         let command = ["generate", "--weights", "run/weights.h5", "--prompt", "to be", "--tokens", "30"]

@@ -77,7 +77,7 @@ final class TextRecipeTests: XCTestCase {
         for (name, text) in [("train.tsv", "a\tx\nb\ty\n"), ("dev.tsv", "c\ty\n"), ("README.md", "")] {
             try Data(text.utf8).write(to: folder.appendingPathComponent(name))
         }
-        let data = try recipe("  validation: {path: \"\(folder.path)\"}", "data.train=\(folder.path)").data
+        let data = try recipe("  validation: {path: \"\(folder.path)\", split: test}", "data.train=\(folder.path)").data
         let training = try data.openTraining(.texts)
         XCTAssertEqual(training.source, "\(folder.path)/train.tsv")
         let validation = try XCTUnwrap(
