@@ -91,7 +91,7 @@ enum SmallText {
 
     static var segments: Tensor {
         Tensor(
-            indices: [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 2, 2, 0, 0], shape: [2, length])
+            indices: [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 2, 2, 0, 0, 0], shape: [2, length])
     }
 
     static var context: ForwardContext {

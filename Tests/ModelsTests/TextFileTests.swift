@@ -154,7 +154,9 @@ final class TextFileTests: XCTestCase {
         for name in ["bert_tiny-token-classification", "bert_mini-question-answering", "gpt2"] {
             let network = try Architecture(named: name).network()
             let shapes = network.store.parameters.map {
-                StoredTensor(name: $0.path, shape: $0.shape, elementType: .float32, bytes: Data(), role: .parameter)
+                StoredTensor(
+                    name: $0.path, shape: $0.shape, elementType: .float32, bytes: Data(count: 4 * $0.count),
+                    role: .parameter)
             }
             let found = try WeightLoader.architecture(
                 of: WeightFile(format: .safetensors, tensors: shapes), path: "model.safetensors")
