@@ -49,11 +49,7 @@ extension WeightLoader {
     /// transformers does not have, else one that does; nil where there is none.
     private static func configuration(of architecture: Architecture, _ metadata: WeightMetadata) -> String? {
         let own = metadata.notes[HuggingFaceFolder.configuration]
-        guard let new = try? architecture.huggingFaceConfig(classNames: metadata.classNames) else { return own }
-        guard let own, (try? Architecture(huggingFace: Data(own.utf8))) == architecture,
-            metadata.classNames == Architecture.classNames(huggingFace: Data(own.utf8))
-        else { return new }
-        return own
+        return (try? architecture.huggingFaceConfig(classNames: metadata.classNames, keeping: own)) ?? own
     }
 
     private static func tensor(

@@ -103,6 +103,12 @@ final class TextFileTests: XCTestCase {
         let made = try XCTUnwrap(configuration(graft))
         XCTAssertEqual(try Architecture(huggingFace: Data(made.utf8)), network.architecture)
         XCTAssertEqual(Architecture.classNames(huggingFace: Data(made.utf8)), names)
+        // A class of transformers that has more than the network takes.
+        let masked = try SmallText.network("bert", "masked-language-model")
+        var pretrained = try file(masked)
+        pretrained.metadata.notes["config.json"] = pretrained.metadata.notes["config.json"]?
+            .replacingOccurrences(of: "BertForMaskedLM", with: "BertForPreTraining")
+        XCTAssertEqual(try configuration(pretrained), try masked.architecture.huggingFaceConfig())
         XCTAssertNil(try configuration(WeightFile(Architecture(named: "resnet20").network())))
     }
 

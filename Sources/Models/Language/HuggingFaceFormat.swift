@@ -50,13 +50,16 @@ extension Architecture {
 
     /// The `config.json` that makes transformers build this network.
     ///
-    /// - Parameter classNames: of a classifier, in the order of outputs.
+    /// - Parameters:
+    ///   - classNames: of a classifier, in the order of outputs.
+    ///   - own: one that came with the weights: it is kept as it is where it describes the same.
     /// - Throws: `ModelError.hasNoConfiguration` for a family that transformers does not have.
-    public func huggingFaceConfig(classNames: [String]? = nil) throws -> String {
+    public func huggingFaceConfig(classNames: [String]? = nil, keeping own: String? = nil) throws -> String {
         guard let format = family.huggingFace,
             let size = try format.sizes.find(MemberName(name: name, variant: nil, sizes: sizes))?.size,
             let type = format.classes.first(where: { $0.variant == variant })?.name
         else { throw ModelError.hasNoConfiguration(architecture: description) }
+        if let own, isDescribed(by: Data(own.utf8), as: type, classNames) { return own }
         var config: [String: JSONValue] = [
             "model_type": .string(format.modelType), "architectures": .array([.string(type)]),
         ]
@@ -77,6 +80,13 @@ extension Architecture {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         return String(decoding: try encoder.encode(config), as: UTF8.self) + "\n"
+    }
+
+    /// Whether a `config.json` makes this network of the class `type` of transformers, with these names of classes.
+    private func isDescribed(by config: Data, as type: String, _ classNames: [String]?) -> Bool {
+        (try? HuggingFaceConfiguration(config))?.type == .string(type)
+            && (try? Architecture(huggingFace: config, variant: variant)) == self
+            && Self.classNames(huggingFace: config) == classNames
     }
 }
 
@@ -118,9 +128,14 @@ private struct HuggingFaceConfiguration {
         }
     }
 
+    /// The first of `architectures`.
+    var type: JSONValue? {
+        if case .array(let names)? = values["architectures"] { names.first } else { nil }
+    }
+
     /// The variant that the first of `architectures` is; nil, the family's default, where there is none.
     func variant(_ format: HuggingFaceFormat) throws -> String? {
-        guard case .array(let names)? = values["architectures"], let first = names.first else { return nil }
+        guard let first = type else { return nil }
         guard let known = format.classes.first(where: { .string($0.name) == first }) else {
             let names = format.classes.map(\.name)
             let supported = names.indices.filter { !names[..<$0].contains(names[$0]) }.map { "\"\(names[$0])\"" }
