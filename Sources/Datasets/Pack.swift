@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 import Tensors
 
 /// How images are brought to one size before they are packed.

@@ -240,7 +240,7 @@ final class RecipeErrorTests: XCTestCase {
             ("phases[0].batch=3", "--set phases[0].batch=3: 'phases' takes a list, not a mapping"),
             (
                 "model=3",
-                "--set model=3: 'model' takes keys and values (architecture, variant, width, weights, head), not '3'"
+                "--set model=3: 'model' takes keys and values (architecture, variant, width, sizes, dropout, weights, head), not '3'"
             ),
         ] {
             XCTAssertEqual(message(good, [option]), expected)

@@ -31,7 +31,7 @@ extension Family {
                 input: .tokens(size.tokens(padding: size.padding)), output: task.output, classes: task.classes(size),
                 build: { BERT.network($0, task, size, seed: $1) })
         },
-        recognise: BERT.recognise,
+        recognise: { BERT.recognise($0) },
         nameMaps: [
             NameMap("Hugging Face, with gamma and beta", prefixes: [("", "")], endings: BERT.oldEndings),
             NameMap(

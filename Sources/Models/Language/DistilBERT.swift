@@ -29,7 +29,7 @@ extension Family {
                 input: .tokens(size.tokens(padding: size.padding)), output: task.output, classes: task.classes(size),
                 build: { DistilBERT.network($0, task, size, seed: $1) })
         },
-        recognise: DistilBERT.recognise,
+        recognise: { DistilBERT.recognise($0) },
         nameMaps: [
             NameMap(
                 "Hugging Face, the bare DistilBertModel",

@@ -29,7 +29,7 @@ extension Family {
                 output: isClassifier ? .classes : .nextTokens, classes: isClassifier ? 2 : size.vocabulary,
                 build: { GPT2.network($0, variant, size, seed: $1) })
         },
-        recognise: GPT2.recognise,
+        recognise: { GPT2.recognise($0) },
         nameMaps: [
             NameMap(
                 "Hugging Face, the bare GPT2Model",

@@ -31,7 +31,7 @@ extension Family {
                 kerasLayers: variant == .keras ? MobileNetV2.kerasLayers : nil,
                 build: { MobileNetV2.network($0, width: width, variant, seed: $1) })
         },
-        recognise: MobileNetV2.recognise,
+        recognise: { MobileNetV2.recognise($0) },
         kerasNames: ["mobilenet_v2-keras"])
 }
 

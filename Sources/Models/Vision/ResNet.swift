@@ -26,7 +26,7 @@ extension Family {
                 kerasLayers: variant == .keras ? ResNet.kerasLayers(depth) : nil,
                 build: { ResNet.network($0, depth, variant, seed: $1) })
         },
-        recognise: ResNet.recognise,
+        recognise: { ResNet.recognise($0) },
         kerasNames: ResNet.Depth.allCases.filter(\.hasBottlenecks).map { "resnet\($0.rawValue)-keras" })
 }
 

@@ -30,7 +30,7 @@ extension Family {
                 kerasLayers: variant == .keras ? VGG.kerasLayers(depth) : nil,
                 build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
-        recognise: VGG.recognise,
+        recognise: { VGG.recognise($0) },
         kerasNames: VGG.Depth.allCases.filter(\.isInKeras).map { "vgg\($0.rawValue)-keras" })
 }
 
