@@ -38,7 +38,7 @@ final class ArchitectureTests: XCTestCase {
             "architecture \"resnet51\" is not known; did you mean resnet50, resnet56, resnet101?")
         XCTAssertEqual(
             message { try Architecture(named: "mobilenet_v2_wide") },
-            "architecture \"mobilenet_v2_wide\" is not known; did you mean mobilenet_v2_0.5, mobilenet_v1_0.25, mobilenet_v2?"
+            "architecture \"mobilenet_v2_wide\" is not known; did you mean mobilenet_v2_0.35, mobilenet_v2_0.5, mobilenet_v2_0.75?"
         )
         XCTAssertEqual(
             message { try Architecture(named: "resnet18", variant: "keras") },
