@@ -45,10 +45,10 @@ def numbers(tensor):
 
 
 def summary(gradient):
-    """Largest magnitude, sum, first, middle and last entry."""
+    """Largest magnitude, sum, first, middle and last entry; what float32 cannot hold is 0."""
     g = gradient.detach().flatten()
     values = [g.abs().max(), g.sum(), g[0], g[(g.numel() - 1) // 2], g[-1]]
-    return [float("%.5g" % v) for v in values]
+    return [float("%.5g" % v) if abs(v) > 1e-30 else 0.0 for v in values]
 
 
 def tokens(name, shape, vocabulary):
