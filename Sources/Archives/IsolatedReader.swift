@@ -21,6 +21,8 @@ public enum IsolatedReader {
     private static func memoryLimit(fileSize: Int) -> Int { (2 << 30) + 2 * outputLimit(fileSize: fileSize) }
     /// Seconds for a file: slow disks deliver 5 MB/s.
     private static func secondsLimit(fileSize: Int) -> Int { 60 + fileSize / 5_000_000 }
+    /// Seconds of computing: libhdf5 goes round in circles in some damaged files.
+    private static func processorLimit(fileSize: Int) -> Int { 5 + fileSize / 5_000_000 }
 
     /// Reads an HDF5 file that is not known to be sound.
     ///
@@ -66,7 +68,7 @@ public enum IsolatedReader {
         for file in Int32(3)..<1_024 { close(file) }
         let size = (try? FileBytes.size(path)) ?? 0
         limit(RLIMIT_AS, memoryLimit(fileSize: size))
-        limit(RLIMIT_CPU, secondsLimit(fileSize: size))
+        limit(RLIMIT_CPU, processorLimit(fileSize: size))
         limit(RLIMIT_CORE, 0)
         do {
             try IsolatedReply.write(Swift.Result { try open(path, everything: listing) }, listing: listing)

@@ -26,13 +26,11 @@ final class FuzzTests: ArchiveTestCase {
     }
 
     /// Lets this process take at most so many bytes more than it has: an allocation on the word of a header ends it.
-    private func limitMemory(_ more: Int) -> rlimit {
-        var old = rlimit()
-        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &old)
-        var new = old
-        new.rlim_cur = min(old.rlim_max, rlim_t(memory("VmSize") << 10 + more))
-        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &new)
-        return old
+    private func limitMemory(_ more: Int) {
+        var limit = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
+        limit.rlim_cur = min(limit.rlim_max, rlim_t(memory("VmSize") << 10 + more))
+        setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &limit)
     }
 
     /// Makes mutants and reads them.
@@ -46,7 +44,9 @@ final class FuzzTests: ArchiveTestCase {
         rounds: Int, seed: UInt64, isHere: Bool = true, file: StaticString = #filePath, line: UInt = #line,
         make: (inout Mutator) -> [UInt8], read: (Data) throws -> Void
     ) {
-        var old = limitMemory(isHere ? 512 << 20 : 1 << 40)
+        var old = rlimit()
+        getrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &old)
+        if isHere { limitMemory(512 << 20) }
         defer { setrlimit(__rlimit_resource_t(RLIMIT_AS.rawValue), &old) }
         try? "5".write(toFile: "/proc/self/clear_refs", atomically: false, encoding: .utf8)
         let before = memory("VmRSS")
@@ -68,13 +68,15 @@ final class FuzzTests: ArchiveTestCase {
             slowest = max(slowest, Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
         }
         let peak = memory("VmHWM") - before
-        print("\(rounds) mutants from \(seed): \(refused) refused, slowest \(slowest) s, \(peak) KB more memory at most")
+        print(
+            "\(rounds) mutants from \(seed): \(refused) refused, slowest \(slowest) s, \(peak) KB more memory at most")
         XCTAssertGreaterThan(refused, rounds / 4, file: file, line: line)
         if !isHere {
             // Some damage is to values alone: where nothing is read, the other process did not start.
             XCTAssertLessThan(refused, rounds, file: file, line: line)
         }
-        XCTAssertLessThan(slowest, 5, file: file, line: line)
+        // The other process may compute for five seconds and a little.
+        XCTAssertLessThan(slowest, isHere ? 5 : 20, file: file, line: line)
         XCTAssertLessThan(peak, 64 << 10, file: file, line: line)
     }
 
@@ -190,7 +192,7 @@ final class FuzzTests: ArchiveTestCase {
         let seed = Array(try GraftArchive(WeightFile(format: .graftHDF5, tensors: [tensor])).encoded())
         let name = path("mutant.h5")
         fuzz(
-            rounds: rounds, seed: 108, make: { $0.mutate(seed, with: seed) },
+            rounds: rounds / 10, seed: 108, isHere: false, make: { $0.mutate(seed, with: seed) },
             read: {
                 try $0.write(to: URL(fileURLWithPath: name))
                 _ = try WeightFile.read(name)
