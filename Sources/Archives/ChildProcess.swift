@@ -14,6 +14,7 @@ enum ChildProcess {
         var description: String {
             switch self {
             case .notStarted(let reason): "it cannot be started: \(reason)"
+            case .killed(SIGXCPU): "reading it comes to no end"
             case .killed(let signal): "reading it crashed (signal \(signal))"
             case .exited(let status): "reading it failed (status \(status))"
             case .tooSlow(let seconds): "reading it took more than \(seconds) s"

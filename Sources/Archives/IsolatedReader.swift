@@ -68,7 +68,7 @@ public enum IsolatedReader {
         for file in Int32(3)..<1_024 { close(file) }
         let size = (try? FileBytes.size(path)) ?? 0
         limit(RLIMIT_AS, memoryLimit(fileSize: size))
-        limit(RLIMIT_CPU, processorLimit(fileSize: size))
+        limit(RLIMIT_CPU, processorLimit(fileSize: size), grace: 2)
         limit(RLIMIT_CORE, 0)
         do {
             try IsolatedReply.write(Swift.Result { try open(path, everything: listing) }, listing: listing)
@@ -78,8 +78,9 @@ public enum IsolatedReader {
         exit(0)
     }
 
-    private static func limit(_ resource: __rlimit_resource, _ value: Int) {
-        var limit = rlimit(rlim_cur: rlim_t(value), rlim_max: rlim_t(value))
+    /// - Parameter grace: between the signal that a limit gives and the end without one.
+    private static func limit(_ resource: __rlimit_resource, _ value: Int, grace: Int = 0) {
+        var limit = rlimit(rlim_cur: rlim_t(value), rlim_max: rlim_t(value + grace))
         // Where a lower limit stands already, that one holds.
         _ = setrlimit(__rlimit_resource_t(resource.rawValue), &limit)
     }

@@ -65,7 +65,11 @@ final class FuzzTests: ArchiveTestCase {
             } catch {
                 XCTFail("round \(round): \(type(of: error)) \(error)", file: file, line: line)
             }
-            slowest = max(slowest, Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9)
+            let seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
+            if seconds > slowest, seconds > 1, let trace {
+                try? mutant.write(to: URL(fileURLWithPath: "\(trace).slowest-\(seed)"))
+            }
+            slowest = max(slowest, seconds)
         }
         let peak = memory("VmHWM") - before
         print(
@@ -186,7 +190,8 @@ final class FuzzTests: ArchiveTestCase {
             }, read: { _ in _ = try WeightFile.read(folder) })
     }
 
-    /// What a changed bit does to a file that carries its digest.
+    /// What a changed bit does to a file that carries its digest. Where the seal itself goes, the rest is read in
+    /// another process.
     func testGraftFilesAsTheyAre() throws {
         let tensor = StoredTensor(name: "w", shape: [2], scalars: [1, 2])
         let seed = Array(try GraftArchive(WeightFile(format: .graftHDF5, tensors: [tensor])).encoded())
