@@ -32,35 +32,88 @@ struct BERTNormalization: Sendable {
         text.reserve(range.count)
         var position = range.lowerBound
         var origin = Int32(truncatingIfNeeded: first)
+        var marks: [CombiningMark] = []
         while position < range.upperBound {
             let byte = bytes[position]
             if byte < 0x80 {
                 let new = ascii[Int(byte)]
-                if new >= 0 { text.append(UInt8(truncatingIfNeeded: new), from: origin) }
+                if new >= 0 {
+                    flush(&marks, to: &text)
+                    text.append(UInt8(truncatingIfNeeded: new), from: origin)
+                }
                 position += 1
             } else {
                 let (scalar, count) = bytes.scalar(at: position)
-                append(scalar, from: origin, to: &text)
+                append(scalar, from: origin, to: &text, marks: &marks)
                 position += count
             }
             origin &+= 1
         }
+        flush(&marks, to: &text)
         return Int(origin)
     }
 
-    private func append(_ scalar: Unicode.Scalar, from origin: Int32, to text: inout NormalizedText) {
-        if cleansText {
-            if scalar.isRemovedByBERT { return }
-            if scalar.properties.isWhitespace { return text.append(0x20, from: origin) }
-        }
+    private func append(
+        _ scalar: Unicode.Scalar, from origin: Int32, to text: inout NormalizedText, marks: inout [CombiningMark]
+    ) {
+        if cleansText && scalar.isRemovedByBERT { return }
+        let isSpace = cleansText && scalar.properties.isWhitespace
         let isApart = separatesChinese && scalar.isChineseOfBERT
-        if isApart { text.append(0x20, from: origin) }
-        if stripsAccents, let parts = scalar.canonicalDecomposition {
-            for part in parts { appendFolded(part, from: origin, to: &text) }
-        } else {
-            appendFolded(scalar, from: origin, to: &text)
+        guard stripsAccents, !isSpace, !isApart else {
+            flush(&marks, to: &text)
+            if isSpace || isApart { text.append(0x20, from: origin) }
+            if isSpace { return }
+            for part in stripsAccents ? scalar.canonicalDecomposition ?? [scalar] : [scalar] {
+                appendFolded(part, from: origin, to: &text)
+            }
+            if isApart { text.append(0x20, from: origin) }
+            return
         }
-        if isApart { text.append(0x20, from: origin) }
+        guard let parts = scalar.canonicalDecomposition else {
+            return appendDecomposed(scalar, isFirst: true, from: origin, to: &text, marks: &marks)
+        }
+        for (index, part) in parts.enumerated() {
+            appendDecomposed(part, isFirst: index == 0, from: origin, to: &text, marks: &marks)
+        }
+    }
+
+    /// One of the marks that follow each other and have not been put in canonical order yet.
+    private struct CombiningMark {
+        let scalar: Unicode.Scalar
+        let combiningClass: UInt8
+        let isFirst: Bool
+        let origin: Int32
+    }
+
+    /// - Parameter isFirst: whether the scalar is the first of what one scalar of the text was decomposed to.
+    private func appendDecomposed(
+        _ scalar: Unicode.Scalar, isFirst: Bool, from origin: Int32, to text: inout NormalizedText,
+        marks: inout [CombiningMark]
+    ) {
+        let combiningClass = scalar.combiningClass
+        if combiningClass == 0 {
+            flush(&marks, to: &text)
+            appendFolded(scalar, from: origin, to: &text)
+        } else {
+            marks.append(
+                CombiningMark(scalar: scalar, combiningClass: combiningClass, isFirst: isFirst, origin: origin))
+        }
+    }
+
+    /// Appends the marks in canonical order. Each keeps its number in the row, not its own place, as origin: that is how
+    /// Hugging Face counts them.
+    private func flush(_ marks: inout [CombiningMark], to text: inout NormalizedText) {
+        if marks.isEmpty { return }
+        let origins = marks.filter(\.isFirst).map(\.origin)
+        let sorted = marks.enumerated().sorted {
+            ($0.element.combiningClass, $0.offset) < ($1.element.combiningClass, $1.offset)
+        }
+        var taken = 0
+        for (_, mark) in sorted {
+            if mark.isFirst { taken += 1 }
+            appendFolded(mark.scalar, from: taken > 0 ? origins[taken - 1] : mark.origin, to: &text)
+        }
+        marks.removeAll(keepingCapacity: true)
     }
 
     private func appendFolded(_ scalar: Unicode.Scalar, from origin: Int32, to text: inout NormalizedText) {

@@ -45,8 +45,8 @@ extension Unicode.Scalar {
     /// Whether BERT takes the scalar for an accent, which it strips after decomposing: category Mn.
     var isAccentOfBERT: Bool {
         switch value {
-        case 0x1734: return true
-        case 0x1885, 0x1886, 0x111C9: return false
+        case 0x1734, 0x1171E: return true
+        case 0x1885, 0x1886, 0xA9BD, 0x111C9: return false
         default: return properties.generalCategory == .nonspacingMark && isAssigned(asOf: 8)
         }
     }
@@ -97,6 +97,12 @@ extension Unicode.Scalar {
         let trailing = index % 28
         let parts = [0x1100 + index / 588, 0x1161 + index % 588 / 28] + (trailing > 0 ? [0x11A7 + trailing] : [])
         return parts.compactMap(Unicode.Scalar.init)
+    }
+
+    /// By what canonical ordering sorts the marks after a letter; 0 for what is no such mark.
+    var combiningClass: UInt8 {
+        let combiningClass = properties.canonicalCombiningClass.rawValue
+        return combiningClass != 0 && isAssigned(asOf: 12) ? combiningClass : 0
     }
 
     /// All others, from one call for all the blocks that have some.

@@ -115,7 +115,7 @@ final class TokenizerCore: Sendable {
                 if let token {
                     let end = scalars + bytes.scalarCount(range)
                     let number = word ?? result.nextWord()
-                    result.append(token.token, from: scalars..<end, word: number)
+                    result.append(token, found: bytes[range], from: scalars..<end, word: number)
                     scalars = end
                 } else {
                     scalars = normalize(bytes, range, firstScalar: scalars, scratch)
@@ -152,7 +152,7 @@ final class TokenizerCore: Sendable {
         normalizedSplitter.forEachPart(text.bytes) { range, token in
             if let token {
                 let number = word ?? result.nextWord()
-                return result.append(token.token, from: text.span(range), word: number)
+                return result.append(token, found: text.bytes[range], from: text.span(range), word: number)
             }
             switch model {
             case .wordPiece(let wordPiece, _):
@@ -192,7 +192,8 @@ final class TokenizerCore: Sendable {
             let token = vocabulary.tokens[text.tokens[index]] ?? []
             let bytes = ByteLevel.bytes(of: token) ?? token
             var leading = bytes.prefix { $0 == 0x20 }.count
-            let trailing = bytes.reversed().prefix { $0 == 0x20 }.count
+            var trailing = bytes.reversed().prefix { $0 == 0x20 }.count
+            if let spaces = text.spacesTaken[index] { (leading, trailing) = spaces }
             var (start, end) = (text.offsets[index].lowerBound, text.offsets[index].upperBound)
             if leading > 0 {
                 if keepingPrefix && leading == 1 && (index == 0 || start == 0) { leading = 0 }

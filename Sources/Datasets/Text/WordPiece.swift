@@ -46,6 +46,8 @@ struct TokenizedText: Sendable {
     private(set) var tokens: [Int32] = []
     var offsets: [Range<Int>] = []
     private(set) var words: [Int] = []
+    /// Of added tokens that took spaces with them, by their place among `tokens`: how many before and after.
+    private(set) var spacesTaken: [Int: (leading: Int, trailing: Int)] = [:]
     private var wordCount = 0
 
     /// The number of the next word.
@@ -59,6 +61,20 @@ struct TokenizedText: Sendable {
         tokens.append(token)
         self.offsets.append(offsets)
         words.append(word)
+    }
+
+    /// Appends an added token with the text that it was found as.
+    mutating func append(
+        _ token: AddedToken, found text: Slice<UnsafeBufferPointer<UInt8>>, from offsets: Range<Int>, word: Int
+    ) {
+        if token.stripsLeft || token.stripsRight {
+            let scalars = Array(String(decoding: text, as: UTF8.self).unicodeScalars)
+            spacesTaken[tokens.count] = (
+                scalars.prefix { $0.properties.isWhitespace }.count,
+                scalars.reversed().prefix { $0.properties.isWhitespace }.count
+            )
+        }
+        append(token.token, from: offsets, word: word)
     }
 
     mutating func removeTokens(from start: Int) {
