@@ -25,11 +25,11 @@ struct RecognisedWeights {
         }
         // What names and shapes tell of variant and sizes counts for the architecture that they tell, no other.
         let told = guess?.name == chosen ? guess : nil
-        let isVariantSaid =
-            variant != nil || name?.contains("-") == true
-            || (name == nil && said != nil && (file.metadata.variant != nil || file.metadata.architecture == nil))
+        let isVariantOfFile =
+            name == nil && said != nil && (file.metadata.variant != nil || file.metadata.architecture == nil)
+        let isVariantSaid = isVariantOfFile || name?.contains("-") == true
         let known = try Architecture(
-            named: chosen, variant: isVariantSaid ? said?.variant : told?.variant ?? said?.variant,
+            named: chosen, variant: variant ?? (isVariantSaid ? said?.variant : told?.variant ?? said?.variant),
             sizes: said.flatMap { $0.sizes.isEmpty ? nil : $0.sizes } ?? told?.sizes ?? [:], dropout: said?.dropout)
         architecture = try Self.fit(known, to: tensors)
     }

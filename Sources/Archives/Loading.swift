@@ -59,9 +59,9 @@ public enum WeightLoader {
         guard notFinite.isEmpty else { throw LoadError.notFinite(path: path, names: notFinite) }
         for (path, tensor) in matching.taken {
             if let parameter = network.store[path] {
-                parameter.value = Tensor(tensor.scalars, shape: parameter.shape)
+                parameter.value = tensor.values(as: parameter.shape)
             } else if let buffer = network.store[buffer: path] {
-                buffer.value = Tensor(tensor.scalars, shape: buffer.shape)
+                buffer.value = tensor.values(as: buffer.shape)
             }
         }
         return matching.report
@@ -173,9 +173,4 @@ private struct Matching {
     ) {
         report.entries.append(.init(path: path, storedName: name, shape: shape, outcome: outcome, note: note))
     }
-}
-
-extension MappedTensor {
-    /// The values in the order that the network has them in.
-    var scalars: [Float] { canonical.scalars }
 }

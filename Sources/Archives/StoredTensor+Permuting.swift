@@ -6,33 +6,56 @@ extension StoredTensor {
     ///
     /// - Parameter order: for each dimension of the result, which one of this tensor it is.
     func permuted(_ order: [Int]) -> StoredTensor {
+        var result = self
+        result.shape = order.map { shape[$0] }
+        result.bytes = Data(count: bytes.count)
+        result.bytes.withUnsafeMutableBytes { (target: UnsafeMutableRawBufferPointer) in
+            permute(order, into: target)
+        }
+        return result
+    }
+
+    /// Puts the bytes, with the dimensions in another order, into memory for that many.
+    func permute(_ order: [Int], into target: UnsafeMutableRawBufferPointer) {
         precondition(order.sorted() == Array(shape.indices), "\(order) of the dimensions of \(shape)")
+        precondition(target.count == bytes.count, "\(target.count) bytes for \(bytes.count)")
+        guard count > 0, !order.isEmpty else { return }
         var strides = [Int](repeating: 1, count: shape.count)
         for index in shape.indices.dropLast().reversed() { strides[index] = strides[index + 1] * shape[index + 1] }
         let (sizes, steps) = (order.map { shape[$0] }, order.map { strides[$0] })
-        var result = self
-        result.shape = sizes
-        guard count > 0, !order.isEmpty else { return result }
-        let width = elementType.byteCount
-        result.bytes = Data(count: bytes.count)
-        result.bytes.withUnsafeMutableBytes { (target: UnsafeMutableRawBufferPointer) in
-            bytes.withUnsafeBytes { (source: UnsafeRawBufferPointer) in
-                // An odometer over the result, last dimension fastest.
-                var index = [Int](repeating: 0, count: sizes.count)
-                var from = 0
-                for to in 0..<count {
-                    for byte in 0..<width { target[to * width + byte] = source[from * width + byte] }
-                    for dimension in sizes.indices.reversed() {
-                        index[dimension] += 1
-                        from += steps[dimension]
-                        if index[dimension] < sizes[dimension] { break }
-                        from -= steps[dimension] * sizes[dimension]
-                        index[dimension] = 0
-                    }
-                }
+        bytes.withUnsafeBytes { source in
+            switch elementType.byteCount {
+            case 1: Self.permute(UInt8.self, source, sizes, steps, into: target)
+            case 2: Self.permute(UInt16.self, source, sizes, steps, into: target)
+            case 4: Self.permute(UInt32.self, source, sizes, steps, into: target)
+            default: Self.permute(UInt64.self, source, sizes, steps, into: target)
             }
         }
-        return result
+    }
+
+    /// - Parameter steps: how far apart in the source neighbours along each dimension of the result are.
+    private static func permute<Element: FixedWidthInteger>(
+        _ type: Element.Type, _ source: UnsafeRawBufferPointer, _ sizes: [Int], _ steps: [Int],
+        into target: UnsafeMutableRawBufferPointer
+    ) {
+        let (width, last, step) = (Element.bitWidth / 8, sizes[sizes.count - 1], steps[steps.count - 1])
+        // An odometer over the rows of the result.
+        var index = [Int](repeating: 0, count: sizes.count - 1)
+        var (from, to) = (0, 0)
+        while to < target.count / width {
+            for i in 0..<last {
+                let value = source.loadUnaligned(fromByteOffset: (from + i * step) * width, as: Element.self)
+                target.storeBytes(of: value, toByteOffset: (to + i) * width, as: Element.self)
+            }
+            to += last
+            for dimension in index.indices.reversed() {
+                index[dimension] += 1
+                from += steps[dimension]
+                if index[dimension] < sizes[dimension] { break }
+                from -= steps[dimension] * sizes[dimension]
+                index[dimension] = 0
+            }
+        }
     }
 
     /// The same values under another shape.
@@ -47,17 +70,38 @@ extension StoredTensor {
 }
 
 extension MappedTensor {
+    /// As what the stored values must be seen, and in which order its dimensions are those of the network; nil where
+    /// they are that already.
+    private var arrangement: (shape: [Int], order: [Int])? {
+        let s = stored.shape
+        switch (conversion, s.count) {
+        case (.kernel, 4): return (s, [3, 2, 0, 1])
+        case (.kernel, 2): return (s, [1, 0])
+        case (.depthwiseKernel, 4): return (s, [2, 3, 0, 1])
+        case (.flattenedKernel(let channels), 2) where s[0] % channels == 0:
+            return ([s[0] / channels, channels, s[1]], [2, 1, 0])
+        default: return nil
+        }
+    }
+
     /// The stored tensor with its dimensions in the order that the network has them in, its values and its element type
     /// as they are.
     var canonical: StoredTensor {
-        switch (conversion, stored.shape.count) {
-        case (.kernel, 4): return stored.permuted([3, 2, 0, 1])
-        case (.kernel, 2): return stored.permuted([1, 0])
-        case (.depthwiseKernel, 4): return stored.permuted([2, 3, 0, 1]).reshaped(shape)
-        case (.flattenedKernel(let channels), 2) where stored.shape[0] % channels == 0:
-            let positions = stored.shape[0] / channels
-            return stored.reshaped([positions, channels, stored.shape[1]]).permuted([2, 1, 0]).reshaped(shape)
-        default: return stored
+        guard let arrangement else { return stored }
+        return stored.reshaped(arrangement.shape).permuted(arrangement.order).reshaped(shape)
+    }
+
+    /// The values in the order that the network has them in, as float32: memory is taken for the result alone.
+    ///
+    /// - Parameter shape: that of the network, of as many values.
+    func values(as shape: [Int]) -> Tensor {
+        Tensor(shape: shape) { target in
+            if let arrangement, stored.elementType == .float32 {
+                stored.reshaped(arrangement.shape).permute(
+                    arrangement.order, into: UnsafeMutableRawBufferPointer(target))
+            } else {
+                canonical.widen(into: target)
+            }
         }
     }
 }

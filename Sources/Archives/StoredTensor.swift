@@ -86,11 +86,16 @@ extension StoredTensor {
     /// for float64 and large ones.
     public var scalars: [Float] {
         [Float](unsafeUninitializedCapacity: count) { target, filled in
-            bytes.withUnsafeBytes { bytes in
-                guard let source = bytes.baseAddress, let first = target.baseAddress else { return }
-                elementType.widen(source, into: first, count: count)
-            }
+            widen(into: target)
             filled = count
+        }
+    }
+
+    /// Puts the values, as `scalars` gives them, into memory for that many.
+    func widen(into target: UnsafeMutableBufferPointer<Float>) {
+        bytes.withUnsafeBytes { bytes in
+            guard let source = bytes.baseAddress, let first = target.baseAddress else { return }
+            elementType.widen(source, into: first, count: count)
         }
     }
 

@@ -2,6 +2,7 @@ import Archives
 import ArgumentParser
 import Foundation
 import Models
+import Tensors
 
 /// `graft convert`: weights from one file format to another.
 struct Convert: ParsableCommand {
@@ -70,6 +71,8 @@ struct Convert: ParsableCommand {
     func run() throws {
         let format = try outputFormat()
         let (file, report) = try converted()
+        // The network that the weights were tried in is no more.
+        StoragePool.shared.trim()
         if format == .huggingFace {
             try file.writeHuggingFace(to: output, tokenizerFolder: inputFolder)
         } else {

@@ -91,6 +91,19 @@ final class LoadingTests: XCTestCase {
         XCTAssertTrue(report.description.contains("refused: linear.weight (head: new)"), report.description)
     }
 
+    func testTheVariantAloneMayBeSaid() throws {
+        var file = WeightFile(try Architecture(named: "resnet18").network())
+        file.metadata = WeightMetadata()
+        let (found, said) = (
+            try WeightLoader.architecture(of: file, path: "a.pt"),
+            try WeightLoader.architecture(of: file, path: "a.pt", variant: "v1")
+        )
+        XCTAssertEqual([found.name, found.variant, said.name, said.variant], ["resnet18", "v1.5", "resnet18", "v1"])
+        XCTAssertThrowsError(try WeightLoader.architecture(of: file, path: "a.pt", variant: "keras")) {
+            XCTAssertEqual("\($0)", "architecture resnet18 has no variant \"keras\"; it has v1.5, v1")
+        }
+    }
+
     func testUnknownFilesAreNamed() throws {
         let file = WeightFile(
             format: .safetensors, tensors: [StoredTensor(name: "stft.weight", shape: [1], scalars: [0])])

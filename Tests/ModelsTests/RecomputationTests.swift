@@ -39,7 +39,7 @@ final class RecomputationTests: XCTestCase {
     func testSameBitsInLessMemory() throws {
         for (name, size) in [
             ("resnet20", 48), ("resnet50", 64), ("vgg11", 48), ("vgg11_bn", 48), ("mobilenet_v1_0.25", 64),
-            ("mobilenet_v2", 64), ("resnet50_v2", 64),
+            ("mobilenet_v2", 64), ("resnet50_v2", 64), ("inception_v3", 107),
         ] {
             let seconds = Recomputation.seconds
             let plain = try steps(name, size: size, recomputes: false)

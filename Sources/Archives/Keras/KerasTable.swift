@@ -24,6 +24,7 @@ struct KerasTable {
     /// - Parameter architecture: the network, where somebody says it.
     init?(_ names: [String], as architecture: Architecture? = nil) {
         let found = Set(names.compactMap { KerasName($0)?.layer })
+        guard !found.isEmpty else { return nil }
         let numbering = KerasNumbering(found)
         let present = Set(found.map(numbering.fromNone))
         let tables = (architecture.map { [$0] } ?? Family.kerasNetworks).compactMap(\.kerasLayers)

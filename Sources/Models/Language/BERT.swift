@@ -126,7 +126,7 @@ public enum BERT {
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
         let (bert, dropout) = (scope / "bert", architecture.dropout ?? task.publishedDropout)
-        let embeddings = Self.embeddings(bert / "embeddings", size, dropout: dropout)
+        let embeddings = NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout)
         var stages = [
             Stage(name: "embeddings", parameterPrefixes: ["bert.embeddings"], module: embeddings)
         ]
@@ -147,12 +147,12 @@ public enum BERT {
         func classifier() -> Sequential {
             Sequential([
                 Dropout(scope / "dropout", rate: dropout),
-                linear(scope / "classifier", size.width, architecture.classes),
+                Linear.encoding(scope / "classifier", size.width, architecture.classes),
             ])
         }
         switch task {
         case .sequenceClassification:
-            let dense = linear(bert / "pooler" / "dense", size.width, size.width)
+            let dense = Linear.encoding(bert / "pooler" / "dense", size.width, size.width)
             stages.append(
                 Stage(
                     name: "pooler", parameterPrefixes: ["bert.pooler"],
@@ -161,7 +161,7 @@ public enum BERT {
         case .tokenClassification:
             return finished(classifier(), "classifier")
         case .questionAnswering:
-            return finished(SpanHead(linear: linear(scope / "qa_outputs", size.width, 2)), "qa_outputs")
+            return finished(SpanHead(linear: Linear.encoding(scope / "qa_outputs", size.width, 2)), "qa_outputs")
         case .maskedLanguageModel:
             return finished(maskedTokenHead(scope / "cls" / "predictions", embeddings.words.weight, size), "cls")
         case .embedding, .meanEmbedding:
@@ -172,35 +172,20 @@ public enum BERT {
         }
     }
 
-    private static func embeddings(
-        _ scope: Scope, _ size: TransformerSize, dropout: Float
-    ) -> NormalizedEmbeddings {
-        func embedding(_ name: String, _ count: Int, padding: Int? = nil) -> Embedding {
-            Embedding(
-                scope / name, count: count, width: size.width, padding: padding.map(Int32.init),
-                initializer: .normal(standardDeviation: 0.02))
-        }
-        return NormalizedEmbeddings(
-            words: embedding("word_embeddings", size.vocabulary, padding: size.padding),
-            positions: embedding("position_embeddings", size.positions),
-            segments: embedding("token_type_embeddings", size.segments),
-            norm: LayerNorm(scope / "LayerNorm", width: size.width, epsilon: epsilon),
-            dropout: Dropout(scope / "dropout", rate: dropout))
-    }
-
     private static func block(
         _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
     ) -> PostNormBlock {
         let (width, maps, output) = (size.width, scope / "attention" / "self", scope / "attention" / "output")
         return PostNormBlock(
-            query: linear(maps / "query", width, width), key: linear(maps / "key", width, width),
-            value: linear(maps / "value", width, width),
+            query: Linear.encoding(maps / "query", width, width), key: Linear.encoding(maps / "key", width, width),
+            value: Linear.encoding(maps / "value", width, width),
             attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
-            attentionOutput: ResidualLinear(linear(output / "dense", width, width), dropout: dropout),
+            attentionOutput: ResidualLinear(Linear.encoding(output / "dense", width, width), dropout: dropout),
             attentionNorm: LayerNorm(output / "LayerNorm", width: width, epsilon: epsilon),
             feedForward: FeedForward(
-                up: linear(scope / "intermediate" / "dense", width, size.inner),
-                down: linear(scope / "output" / "dense", size.inner, width), approximation: .none, dropout: dropout),
+                up: Linear.encoding(scope / "intermediate" / "dense", width, size.inner),
+                down: Linear.encoding(scope / "output" / "dense", size.inner, width), approximation: .none,
+                dropout: dropout),
             outputNorm: LayerNorm(scope / "output" / "LayerNorm", width: width, epsilon: epsilon),
             isFirstPositionEnough: isFirstPositionEnough)
     }
@@ -211,13 +196,7 @@ public enum BERT {
         let bias = scope.parameter("bias", shape: [size.vocabulary], role: .bias, initializer: .zeros)
         let transform = scope / "transform"
         return MaskedTokenHead(
-            dense: linear(transform / "dense", size.width, size.width),
+            dense: Linear.encoding(transform / "dense", size.width, size.width),
             norm: LayerNorm(transform / "LayerNorm", width: size.width, epsilon: epsilon), weight: words, bias: bias)
-    }
-
-    private static func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {
-        Linear(
-            scope, inputs: inputs, outputs: outputs, initializer: .normal(standardDeviation: 0.02),
-            biasInitializer: .zeros)
     }
 }

@@ -101,7 +101,7 @@ public enum DistilBERT {
         var stages = [
             Stage(
                 name: "embeddings", parameterPrefixes: ["distilbert.embeddings"],
-                module: Self.embeddings(bert / "embeddings", size, dropout: dropout))
+                module: NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout))
         ]
         for index in 0..<size.layers {
             let layer = bert / "transformer" / "layer" / index
@@ -117,11 +117,11 @@ public enum DistilBERT {
                 prefixNewWithHead: newWithHead)
         }
         func head(_ name: String, _ outputs: Int, dropout: Float) -> Sequential {
-            Sequential([Dropout(scope / "dropout", rate: dropout), linear(scope / name, size.width, outputs)])
+            Sequential([Dropout(scope / "dropout", rate: dropout), Linear.encoding(scope / name, size.width, outputs)])
         }
         switch task {
         case .sequenceClassification:
-            let dense = linear(scope / "pre_classifier", size.width, size.width)
+            let dense = Linear.encoding(scope / "pre_classifier", size.width, size.width)
             stages.append(
                 Stage(
                     name: "pre_classifier", parameterPrefixes: ["pre_classifier"],
@@ -141,42 +141,22 @@ public enum DistilBERT {
         }
     }
 
-    private static func embeddings(
-        _ scope: Scope, _ size: TransformerSize, dropout: Float
-    ) -> NormalizedEmbeddings {
-        func embedding(_ name: String, _ count: Int, padding: Int? = nil) -> Embedding {
-            Embedding(
-                scope / name, count: count, width: size.width, padding: padding.map(Int32.init),
-                initializer: .normal(standardDeviation: 0.02))
-        }
-        return NormalizedEmbeddings(
-            words: embedding("word_embeddings", size.vocabulary, padding: size.padding),
-            positions: embedding("position_embeddings", size.positions),
-            norm: LayerNorm(scope / "LayerNorm", width: size.width, epsilon: epsilon),
-            dropout: Dropout(scope / "dropout", rate: dropout))
-    }
-
     private static func block(
         _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
     ) -> PostNormBlock {
         let (width, maps) = (size.width, scope / "attention")
         return PostNormBlock(
-            query: linear(maps / "q_lin", width, width), key: linear(maps / "k_lin", width, width),
-            value: linear(maps / "v_lin", width, width),
+            query: Linear.encoding(maps / "q_lin", width, width), key: Linear.encoding(maps / "k_lin", width, width),
+            value: Linear.encoding(maps / "v_lin", width, width),
             attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
             // transformers drops nothing behind the attention's output map.
-            attentionOutput: ResidualLinear(linear(maps / "out_lin", width, width), dropout: 0),
+            attentionOutput: ResidualLinear(Linear.encoding(maps / "out_lin", width, width), dropout: 0),
             attentionNorm: LayerNorm(scope / "sa_layer_norm", width: width, epsilon: epsilon),
             feedForward: FeedForward(
-                up: linear(scope / "ffn" / "lin1", width, size.inner),
-                down: linear(scope / "ffn" / "lin2", size.inner, width), approximation: .none, dropout: dropout),
+                up: Linear.encoding(scope / "ffn" / "lin1", width, size.inner),
+                down: Linear.encoding(scope / "ffn" / "lin2", size.inner, width), approximation: .none, dropout: dropout
+            ),
             outputNorm: LayerNorm(scope / "output_layer_norm", width: width, epsilon: epsilon),
             isFirstPositionEnough: isFirstPositionEnough)
-    }
-
-    private static func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {
-        Linear(
-            scope, inputs: inputs, outputs: outputs, initializer: .normal(standardDeviation: 0.02),
-            biasInitializer: .zeros)
     }
 }

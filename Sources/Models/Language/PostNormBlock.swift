@@ -3,11 +3,26 @@ import Tensors
 
 /// dropout(norm(word + position + segment)). Input N×T tokens, output N×T×width.
 struct NormalizedEmbeddings: Module {
-    let words, positions: Embedding
+    let words: Embedding
+    private let positions: Embedding
     /// nil where the network tells no segments apart.
-    var segments: Embedding?
-    let norm: LayerNorm
-    let dropout: Dropout
+    private let segments: Embedding?
+    private let norm: LayerNorm
+    private let dropout: Dropout
+
+    /// Registers the tables and the norm in `scope`, under BERT's names.
+    init(_ scope: Scope, _ size: TransformerSize, epsilon: Float, dropout: Float) {
+        func embedding(_ name: String, _ count: Int, padding: Int? = nil) -> Embedding {
+            Embedding(
+                scope / name, count: count, width: size.width, padding: padding.map(Int32.init),
+                initializer: .normal(standardDeviation: 0.02))
+        }
+        words = embedding("word_embeddings", size.vocabulary, padding: size.padding)
+        positions = embedding("position_embeddings", size.positions)
+        segments = size.segments > 0 ? embedding("token_type_embeddings", size.segments) : nil
+        norm = LayerNorm(scope / "LayerNorm", width: size.width, epsilon: epsilon)
+        self.dropout = Dropout(scope / "dropout", rate: dropout)
+    }
 
     var isRandomInTraining: Bool { dropout.isRandomInTraining }
 
@@ -58,5 +73,14 @@ struct PostNormBlock: Module {
         let middle = try attentionNorm.outputShape(
             for: attentionOutput.linear.outputShape(for: seen, in: pass), in: pass)
         return try outputNorm.outputShape(for: feedForward.outputShape(for: middle, in: pass), in: pass)
+    }
+}
+
+extension Linear {
+    /// As BERT starts all its maps: weights normal with deviation 0.02, biases 0.
+    static func encoding(_ scope: Scope, _ inputs: Int, _ outputs: Int) -> Linear {
+        Linear(
+            scope, inputs: inputs, outputs: outputs, initializer: .normal(standardDeviation: 0.02),
+            biasInitializer: .zeros)
     }
 }
