@@ -80,7 +80,10 @@ struct HuggingFaceFolder {
         }
         if let text = try configurationText() {
             file.metadata.notes[Self.configuration] = text
-            file.metadata.classNames = file.metadata.classNames ?? Architecture.classNames(huggingFace: Data(text.utf8))
+            let timm = try TimmConfiguration(text, path: self.path(Self.configuration))
+            file.metadata.preprocessing = file.metadata.preprocessing ?? timm?.preprocessing
+            file.metadata.classNames =
+                file.metadata.classNames ?? timm?.classNames ?? Architecture.classNames(huggingFace: Data(text.utf8))
         }
         return file
     }

@@ -133,8 +133,6 @@ public enum GPT2 {
         private let positions: Embedding
         private let dropout: Dropout
 
-        var isRandomInTraining: Bool { dropout.isRandomInTraining }
-
         init(_ scope: Scope, _ size: TransformerSize, dropout: Float) {
             func embedding(_ name: String, _ count: Int) -> Embedding {
                 Embedding(
@@ -164,8 +162,6 @@ public enum GPT2 {
         private let attentionOutput: ResidualLinear
         private let feedForwardNorm: LayerNorm
         private let feedForward: FeedForward
-
-        var isRandomInTraining: Bool { attention.dropout > 0 }
 
         init(_ scope: Scope, _ size: TransformerSize, dropout: Float) {
             let width = size.width

@@ -104,7 +104,7 @@ public enum VGG {
                 initializer: variant == .keras ? .glorotUniform : .normal(standardDeviation: 0.01),
                 biasInitializer: .zeros)
         }
-        // Cut before each dropout: what is random is no fixed function, whatever is frozen.
+        // Cut before each dropout: it belongs to the layer that reads it, and is off where that one is frozen.
         let rest = [
             Stage(name: "avgpool", parameterPrefixes: [], module: Sequential([AdaptiveAveragePool(7), Flatten()])),
             Stage(

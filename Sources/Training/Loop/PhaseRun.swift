@@ -198,9 +198,7 @@ final class PhaseRun {
             for label in labels.indices where label != Batch.ignoredLabel && !(0..<classes).contains(Int(label)) {
                 throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
             }
-            return try network.crossEntropy(
-                network.input(of: fields), labels: labels, context.reading(fields), labelSmoothing: smoothing,
-                ignoreIndex: Batch.ignoredLabel)
+            return try trunk.crossEntropy(fields, labels: labels, labelSmoothing: smoothing, context)
         }
     }
 
