@@ -74,6 +74,31 @@ final class ConvertingTests: ArchiveTestCase {
         return "\(number == least ? kind : "\(kind)_\(number - least)")/\(rest)"
     }
 
+    /// torchvision's VGG has the layers of Keras's, whatever its images are prepared like.
+    func testTorchvisionsVGGForKeras() throws {
+        let network = try Architecture(named: "vgg16").network()
+        XCTAssertEqual(network.architecture.variant, "torchvision")
+        var generator = SeededGenerator(state: 16)
+        let tensors = network.store.parameters.filter { $0.path.hasPrefix("features.") }.map { parameter in
+            // Random bits without the highest ones of the exponent: all finite.
+            let words = (0..<parameter.count).map { _ in UInt32(truncatingIfNeeded: generator.next()) & 0x8fff_ffff }
+            return StoredTensor(
+                name: parameter.path, shape: parameter.shape, elementType: .float32,
+                bytes: words.withUnsafeBytes { Data($0) }, layout: parameter.shape.count == 4 ? "OIHW" : nil)
+        }
+        let file = WeightFile(
+            format: .graftHDF5, tensors: tensors,
+            metadata: WeightMetadata(architecture: "vgg16", variant: "torchvision"))
+        for format in [WeightFormat.kerasHDF5, .kerasWeights] {
+            try file.write(to: path("k.h5"), as: format)
+            let keras = try WeightFile.read(path("k.h5"))
+            XCTAssertEqual(keras.tensors.map(\.name).prefix(2), ["block1_conv1/kernel:0", "block1_conv1/bias:0"])
+            XCTAssertEqual(keras["block2_conv1/kernel:0"]?.shape, [3, 3, 64, 128])
+            let back = try WeightLoader.canonical(keras, path: "k.h5", architecture: "vgg16", head: .new).file
+            XCTAssertEqual(back.tensors, tensors)
+        }
+    }
+
     func testKerasWritesWhatH5pyWrites() throws {
         try canonical(try weights("cifar10-resnet8-keras/pretrainedResnet.h5")).write(to: path("k.h5"), as: .kerasHDF5)
         let dump = try run("h5dump", ["-A", path("k.h5")])

@@ -144,7 +144,7 @@ final class HuggingFaceTests: ArchiveTestCase {
         try FileManager.default.removeItem(atPath: path("m/model.safetensors"))
         try FileManager.default.copyItem(atPath: fixture("keras.h5"), toPath: path("m/model.safetensors"))
         assertThrows(
-            "\(path("m/model.safetensors")): damaged Hugging Face file: it is Keras HDF5, neither safetensors nor PyTorch"
+            "\(path("m/model.safetensors")): damaged Hugging Face file: it is HDF5, neither safetensors nor PyTorch"
         ) { _ = try WeightFile.read(self.path("m")) }
     }
 

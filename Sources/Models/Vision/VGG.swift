@@ -27,7 +27,8 @@ extension Family {
             return Member(
                 name: asked.name, variant: variant, of: variants,
                 input: .images(variant == .keras ? .kerasCaffe : .torchvision), classes: 1000,
-                kerasLayers: variant == .keras ? VGG.kerasLayers(depth) : nil,
+                // Of both variants: dropout has no weights.
+                kerasLayers: variants.contains(.keras) ? VGG.kerasLayers(depth) : nil,
                 build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
         recognise: { VGG.recognise($0) },
