@@ -66,18 +66,32 @@ enum ChildProcess {
 
         /// The next `count` bytes, with `startIndex` 0; fewer where the output ends before.
         mutating func read(_ count: Int) throws -> Data {
+            var data = try room(for: count)
+            let got = try data.withUnsafeMutableBytes { try read(into: $0) }
+            return got == count ? data : data.prefix(got)
+        }
+
+        /// Memory for the next `count` bytes.
+        ///
+        /// - Throws: `Failure.tooMuch` where so many may not come.
+        func room(for count: Int) throws -> Data {
             guard count >= 0, count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
-            left -= count
-            var data = Data(count: count)
+            return Data(count: count)
+        }
+
+        /// Fills memory with what comes next.
+        ///
+        /// - Returns: how many bytes; fewer where the output ends before.
+        mutating func read(into target: UnsafeMutableRawBufferPointer) throws -> Int {
+            guard target.count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
+            left -= target.count
             var done = 0
-            try data.withUnsafeMutableBytes { target in
-                while done < count {
-                    let got = try next(UnsafeMutableRawBufferPointer(rebasing: target[done...]))
-                    if got == 0 { return }
-                    done += got
-                }
+            while done < target.count {
+                let got = try next(UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                if got == 0 { break }
+                done += got
             }
-            return done == count ? data : data.prefix(done)
+            return done
         }
 
         /// Waits until the program closes its output.

@@ -94,8 +94,20 @@ final class ConvertingTests: ArchiveTestCase {
             let keras = try WeightFile.read(path("k.h5"))
             XCTAssertEqual(keras.tensors.map(\.name).prefix(2), ["block1_conv1/kernel:0", "block1_conv1/bias:0"])
             XCTAssertEqual(keras["block2_conv1/kernel:0"]?.shape, [3, 3, 64, 128])
-            let back = try WeightLoader.canonical(keras, path: "k.h5", architecture: "vgg16", head: .new).file
-            XCTAssertEqual(back.tensors, tensors)
+            for (mine, theirs) in zip(tensors, keras.tensors) {
+                guard mine.shape.count == 4 else {
+                    XCTAssertEqual(mine.bytes, theirs.bytes, mine.name)
+                    continue
+                }
+                // O×I×H×W and H×W×I×O.
+                let (o, i) = (mine.shape[0], mine.shape[1])
+                let (a, b) = (mine.scalars, theirs.scalars)
+                let isSame = (0..<a.count).allSatisfy { index in
+                    let (output, input, place) = (index / (9 * i), index / 9 % i, index % 9)
+                    return a[index].bitPattern == b[(place * i + input) * o + output].bitPattern
+                }
+                XCTAssertTrue(isSame, mine.name)
+            }
         }
     }
 

@@ -70,10 +70,10 @@ public final class HDF5Dataset: HDF5Attributed {
     }
 
     /// Hands over all values in their order, as they are stored, some megabytes at a time: whole rows, of which there is
-    /// at least one.
+    /// at least one. What is compressed comes at once.
     func forEachPart(_ body: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
         let type = try numericType()
-        guard let rows = shape.first, count > 0 else {
+        guard let rows = shape.first, count > 0, !isCompressed else {
             var all = try read()
             return try all.withUnsafeMutableBytes(body)
         }
