@@ -187,7 +187,8 @@ public final class Network {
 
     /// Whether a parameter or buffer belongs to the classifier, or to the last layer of an auxiliary one.
     public func isHead(_ path: String) -> Bool {
-        path.hasPrefix(headPrefix.last == "*" ? String(headPrefix.dropLast()) : headPrefix + ".") || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
+        path.hasPrefix(headPrefix.last == "*" ? String(headPrefix.dropLast()) : headPrefix + ".")
+            || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
     }
 
     /// Whether a parameter may be new where the head is, though it does not belong to it.

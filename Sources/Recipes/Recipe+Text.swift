@@ -87,7 +87,8 @@ extension Recipe {
         let tokenizer = try tokenizer(file)
         if labels == .maskedTokens, tokenizer.maskToken == nil || length <= tokenizer.framed([]).count {
             throw conflict(
-                "model.variant", architecture.variant, "the tokenizer has no [MASK], or 'data.text.length' leaves no token",
+                "model.variant", architecture.variant,
+                "the tokenizer has no [MASK], or 'data.text.length' leaves no token",
                 "give the tokenizer that belongs to the weights, and a greater length")
         }
         guard tokenizer.vocabularyCount <= tokens.vocabulary else {

@@ -149,7 +149,8 @@ final class TextTests: CommandTestCase {
             let passage = "a \(asked) \(word) a \(other) \(decoy)"
             let answer = #"{"text": "\#(word)", "answer_start": \#(3 + asked.count)}"#
             let none = "a \(other) \(decoy)"
-            return #"{"context": "\#(number % 4 > 1 ? none : passage)", "qas": [{"id": "\#(number)", "question": "\#(asked)", "#
+            return
+                #"{"context": "\#(number % 4 > 1 ? none : passage)", "qas": [{"id": "\#(number)", "question": "\#(asked)", "#
                 + #""answers": [\#(number % 4 > 1 ? "" : answer)]}]}"#
         }
         return #"{"data": [{"paragraphs": [\#(paragraphs.joined(separator: ", "))]}]}"#

@@ -94,6 +94,7 @@ final class MaskingTests: XCTestCase {
             message(
                 try BatchLoader(dataset: text, input: .texts(input))
                     .load(BatchRequest(epoch: 0, step: 0, indices: [0]))),
-            "tokenizer: added_tokens: no [MASK] is not supported; a masked language model wants a tokenizer that has it")
+            "tokenizer: added_tokens: no [MASK] is not supported; a masked language model wants a tokenizer that has it"
+        )
     }
 }

@@ -36,7 +36,8 @@ final class AnswerTests: XCTestCase {
         let (e5, e3, e9) = (exp(5.0), exp(3.0), exp(9.0))
         let expected = e5 / (e5 + exp(4.0) + exp(-5.0) + 6) * (e3 / (e3 + e9 + 7))
         XCTAssertEqual(Double(found.probability), expected, accuracy: 1e-6)
-        let none = WindowAnswer(begin: [Float](repeating: 1, count: 3), end: [1, 2, 3], places: [-1, -1, -1, -1, -1, -1])
+        let none = WindowAnswer(
+            begin: [Float](repeating: 1, count: 3), end: [1, 2, 3], places: [-1, -1, -1, -1, -1, -1])
         XCTAssertNil(none.score)
         XCTAssertEqual(none.text(in: passage), "")
     }
@@ -93,7 +94,8 @@ final class AnswerTests: XCTestCase {
     func testScores() {
         func scores(_ said: String, _ right: [String]) -> (exact: Bool, f1: Double) {
             var counts = AnswerCounts()
-            let window = WindowAnswer(begin: [0, 1], end: [0, 1], places: [-1, -1, 0, Int32(said.unicodeScalars.count)])
+            let window = WindowAnswer(
+                begin: [0, 1], end: [0, 1], places: [-1, -1, 0, Int32(said.unicodeScalars.count)])
             counts.add(
                 window,
                 to: QuestionWindow(

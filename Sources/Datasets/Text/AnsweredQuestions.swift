@@ -150,7 +150,9 @@ public final class AnsweredQuestions: Dataset, @unchecked Sendable {
     private static func problem(_ error: DecodingError) -> String {
         func place(_ context: DecodingError.Context) -> String {
             context.codingPath.isEmpty
-                ? "" : " in " + context.codingPath.map { $0.intValue.map { "\($0)" } ?? $0.stringValue }.joined(separator: ".")
+                ? ""
+                : " in "
+                    + context.codingPath.map { $0.intValue.map { "\($0)" } ?? $0.stringValue }.joined(separator: ".")
         }
         switch error {
         case .keyNotFound(let key, let context): return "no '\(key.stringValue)'\(place(context))"
@@ -180,7 +182,8 @@ public final class AnsweredQuestions: Dataset, @unchecked Sendable {
             guard room > 0, room >= passage || input.stride < room else {
                 throw DatasetError.badQuestion(
                     path: path, question: question.id,
-                    problem: "is so long that \(max(0, room)) of \(input.length) tokens are left for the passage, of which "
+                    problem:
+                        "is so long that \(max(0, room)) of \(input.length) tokens are left for the passage, of which "
                         + "windows share \(input.stride); raise data.text.length or lower data.text.stride")
             }
             let count = Tokenizer.Truncation.windows(of: passage, length: room, stride: input.stride).count

@@ -28,7 +28,8 @@ public struct WindowAnswer: Equatable, Sendable {
         places: some RandomAccessCollection<Int32>
     ) {
         let (begin, end, places) = (Array(begin), Array(end), Array(places))
-        precondition(!begin.isEmpty && begin.count == end.count && places.count == 2 * begin.count, "answers: T differs")
+        precondition(
+            !begin.isEmpty && begin.count == end.count && places.count == 2 * begin.count, "answers: T differs")
         let passage = begin.indices.filter { places[2 * $0] >= 0 }
         func probability(_ logits: [Float], _ index: Int) -> Float {
             let all = [0] + passage
@@ -38,7 +39,9 @@ public struct WindowAnswer: Equatable, Sendable {
         nullScore = begin[0] + end[0]
         nullProbability = probability(begin, 0) * probability(end, 0)
         func likeliest(_ logits: [Float]) -> [Int] {
-            logits.indices.sorted { (logits[$1], $0) < (logits[$0], $1) }.prefix(Self.choices).filter { places[2 * $0] >= 0 }
+            logits.indices.sorted { (logits[$1], $0) < (logits[$0], $1) }.prefix(Self.choices).filter {
+                places[2 * $0] >= 0
+            }
         }
         var best: (begin: Int, end: Int, score: Float)?
         let ends = likeliest(end)
