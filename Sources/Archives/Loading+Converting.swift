@@ -25,7 +25,8 @@ extension WeightLoader {
         let weights = try RecognisedWeights(file, path: path, architecture: architecture, variant: variant)
         var metadata = file.metadata
         // What the file said may have been overridden.
-        (metadata.architecture, metadata.variant, metadata.sizes, metadata.dropout) = (nil, nil, nil, nil)
+        (metadata.architecture, metadata.variant, metadata.sizes) = (nil, nil, nil)
+        (metadata.dropout, metadata.rates) = (nil, nil)
         metadata = metadata.filled(for: network.architecture)
         metadata.notes[HuggingFaceFolder.configuration] = configuration(of: network.architecture, metadata)
 

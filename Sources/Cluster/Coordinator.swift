@@ -224,7 +224,7 @@ final class Coordinator {
             network: RunDescription.NetworkName(
                 name: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
                 classes: architecture.classes, inputChannels: architecture.inputChannels,
-                dropout: architecture.dropout),
+                dropout: architecture.dropout, rates: architecture.rates),
             input: try RunDescription.Input(input), classNames: classNames, fingerprints: fingerprints,
             trainingFingerprint: try training.fingerprint(), validationFingerprint: try validation?.fingerprint(),
             progress: resumed?.progress ?? RunProgress(), optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])

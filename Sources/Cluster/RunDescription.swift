@@ -58,11 +58,12 @@ struct RunDescription: Codable {
         var classes: Int
         var inputChannels: Int
         var dropout: Float?
+        var rates: [String: Float]
 
         func architecture() throws -> Architecture {
             try Architecture(
                 named: name, variant: variant, sizes: sizes, classes: classes, inputChannels: inputChannels,
-                dropout: dropout)
+                dropout: dropout, rates: rates)
         }
     }
 

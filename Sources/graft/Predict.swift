@@ -76,6 +76,12 @@ struct Predict: ParsableCommand {
                 path: trained.path, output: trained.network.architecture.output.rawValue,
                 remedy: "--context is for question answering")
         }
+        let isTold = ![.classes, .embedding].contains(trained.network.architecture.output)
+        guard logits == nil || !isTold else {
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: trained.network.architecture.output.rawValue,
+                remedy: "--logits writes one row for each input")
+        }
         switch (trained.network.architecture.output, trained.input) {
         case (.tokenClasses, _): return try TaggedAnswers(trained, inputs, file: file).print(json: json)
         case (.spans, .texts(let input)): return try printAnswers(trained, input)

@@ -71,6 +71,7 @@ public enum DistilBERT {
         dropouts: [
             ("dropout", 0.1), ("attention_dropout", 0.1), ("seq_classif_dropout", 0.2), ("qa_dropout", 0.1),
         ],
+        attentionDropout: "attention_dropout",
         fixed: [
             ("activation", [.string("gelu")]),
             ("problem_type", [.null, .string("single_label_classification")]),
@@ -100,7 +101,8 @@ public enum DistilBERT {
         _ architecture: Architecture, _ task: EncoderTask, _ size: TransformerSize, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let (bert, dropout) = (scope / "distilbert", architecture.dropout ?? task.publishedDropout)
+        let (bert, rates) = (scope / "distilbert", TransformerRates(architecture, task.publishedDropout, Self.epsilon))
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
         let embeddings = NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout)
         var stages = [
             Stage(name: "embeddings", parameterPrefixes: ["distilbert.embeddings"], module: embeddings)
@@ -111,7 +113,7 @@ public enum DistilBERT {
             stages.append(
                 Stage(
                     name: "layer.\(index)", parameterPrefixes: [layer.path],
-                    module: block(layer, size, dropout: dropout, isFirstPositionEnough: isFirstPositionEnough)))
+                    module: block(layer, size, rates, isFirstPositionEnough: isFirstPositionEnough)))
         }
         func finished(_ head: any Module, _ prefix: String, newWithHead: String? = nil) -> Network {
             Network(
@@ -152,13 +154,14 @@ public enum DistilBERT {
     }
 
     private static func block(
-        _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
+        _ scope: Scope, _ size: TransformerSize, _ rates: TransformerRates, isFirstPositionEnough: Bool
     ) -> PostNormBlock {
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
         let (width, maps) = (size.width, scope / "attention")
         return PostNormBlock(
             query: Linear.encoding(maps / "q_lin", width, width), key: Linear.encoding(maps / "k_lin", width, width),
             value: Linear.encoding(maps / "v_lin", width, width),
-            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
+            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: rates.attentionDropout),
             // transformers drops nothing behind the attention's output map.
             attentionOutput: ResidualLinear(Linear.encoding(maps / "out_lin", width, width), dropout: 0),
             attentionNorm: LayerNorm(scope / "sa_layer_norm", width: width, epsilon: epsilon),
