@@ -64,7 +64,8 @@ extension Architecture {
     public func huggingFaceConfig(classNames: [String]? = nil, keeping own: String? = nil) throws -> String {
         guard let format = family.huggingFace,
             let size = try format.sizes.find(MemberName(name: name, variant: nil, sizes: sizes))?.size,
-            let type = format.classes.first(where: { $0.variant == variant })?.name
+            let type = format.classes.first(where: { $0.variant == variant })?.name,
+            format.epsilon != nil || rates[Self.epsilon] == nil
         else { throw ModelError.hasNoConfiguration(architecture: description) }
         if let own, isDescribed(by: Data(own.utf8), as: type, classNames) { return own }
         var config: [String: JSONValue] = [
