@@ -39,7 +39,9 @@ final class MaskingTests: XCTestCase {
 
     func testPartsThatAreMaskedRandomAndKept() throws {
         // Special tokens among the others.
-        let tokens = (0..<200_000).map { $0 % 100 < 5 ? Int32($0 % 100) : Int32(5 + $0 % 1000) }
+        let tokens = (0..<200_000).map { (number: Int) -> Int32 in
+            Int32(number % 100 < 5 ? number % 100 : 5 + number % 1000)
+        }
         let batch = try batch(try loader(tokens, length: 102), Array(0..<2_000))
         let (shown, labels) = (batch.input.indices, batch.labels.indices)
         var counts = (chosen: 0, masked: 0, kept: 0, ordinary: 0)

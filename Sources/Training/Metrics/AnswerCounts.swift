@@ -31,13 +31,13 @@ public struct WindowAnswer: Equatable, Sendable {
         precondition(
             !begin.isEmpty && begin.count == end.count && places.count == 2 * begin.count, "answers: T differs")
         let passage = begin.indices.filter { places[2 * $0] >= 0 }
-        func probability(_ logits: [Float], _ index: Int) -> Float {
+        func share(_ logits: [Float], _ index: Int) -> Float {
             let all = [0] + passage
             let largest = all.map { logits[$0] }.max() ?? 0
             return exp(logits[index] - largest) / all.reduce(0) { $0 + exp(logits[$1] - largest) }
         }
         nullScore = begin[0] + end[0]
-        nullProbability = probability(begin, 0) * probability(end, 0)
+        nullProbability = share(begin, 0) * share(end, 0)
         func likeliest(_ logits: [Float]) -> [Int] {
             logits.indices.sorted { (logits[$1], $0) < (logits[$0], $1) }.prefix(Self.choices).filter {
                 places[2 * $0] >= 0
@@ -53,7 +53,7 @@ public struct WindowAnswer: Equatable, Sendable {
         }
         guard let best else { return }
         score = best.score
-        probability = probability(begin, best.begin) * probability(end, best.end)
+        probability = share(begin, best.begin) * share(end, best.end)
         characters = Int(places[2 * best.begin])..<Int(max(places[2 * best.begin], places[2 * best.end + 1]))
     }
 
@@ -112,7 +112,7 @@ public struct AnswerCounts: Codable, Equatable, Sendable {
         merge(result, question.number)
     }
 
-    mutating func merge(_ other: AnswerCounts) {
+    package mutating func merge(_ other: AnswerCounts) {
         for (number, question) in other.questions { merge(question, number) }
     }
 
