@@ -80,7 +80,8 @@ extension WeightLoader {
 
     /// Says what the tensors are; what the file said may have been overridden.
     private static func describe(_ metadata: inout WeightMetadata, _ architecture: Architecture) {
-        (metadata.architecture, metadata.variant, metadata.sizes, metadata.dropout) = (nil, nil, nil, nil)
+        (metadata.architecture, metadata.variant, metadata.sizes) = (nil, nil, nil)
+        (metadata.dropout, metadata.rates) = (nil, nil)
         metadata = metadata.filled(for: architecture)
         metadata.huggingFaceConfiguration = configuration(of: architecture, metadata)
     }

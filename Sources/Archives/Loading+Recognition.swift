@@ -31,7 +31,8 @@ struct RecognisedWeights {
         let isVariantSaid = isVariantOfFile || name?.contains("-") == true
         let known = try Architecture(
             named: chosen, variant: variant ?? (isVariantSaid ? said?.variant : told?.variant ?? said?.variant),
-            sizes: said.flatMap { $0.sizes.isEmpty ? nil : $0.sizes } ?? told?.sizes ?? [:], dropout: said?.dropout)
+            sizes: said.flatMap { $0.sizes.isEmpty ? nil : $0.sizes } ?? told?.sizes ?? [:], dropout: said?.dropout,
+            rates: said?.rates ?? [:])
         architecture = try Self.fit(known, to: tensors)
     }
 
@@ -50,7 +51,7 @@ struct RecognisedWeights {
         if let chosen = metadata.architecture {
             return try Architecture(
                 named: chosen, variant: variant ?? metadata.variant, sizes: metadata.sizes ?? [:],
-                dropout: metadata.dropout)
+                dropout: metadata.dropout, rates: metadata.rates ?? [:])
         }
         guard let config = metadata.huggingFaceConfiguration.map({ Data($0.utf8) }),
             Architecture.isKnown(huggingFace: config)
@@ -69,6 +70,7 @@ struct RecognisedWeights {
         let channels = first.flatMap { $0.count == 4 && (1...Self.most).contains($0[1]) ? $0[1] : nil }
         return try Architecture(
             named: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
-            classes: classes.map { min(max(1, $0), Self.most) }, inputChannels: channels, dropout: architecture.dropout)
+            classes: classes.map { min(max(1, $0), Self.most) }, inputChannels: channels, dropout: architecture.dropout,
+            rates: architecture.rates)
     }
 }

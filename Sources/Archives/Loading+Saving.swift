@@ -6,7 +6,7 @@ import Tensors
 extension WeightFile {
     /// A network's parameters and buffers under their own paths, ready to be written.
     ///
-    /// - Parameter metadata: architecture, variant, sizes, dropout and preprocessing are filled in where they are nil.
+    /// - Parameter metadata: architecture, variant, sizes, rates and preprocessing are filled in where they are nil.
     public init(_ network: Network, metadata: WeightMetadata = WeightMetadata()) {
         let metadata = metadata.filled(for: network.architecture)
         let parameters = network.store.parameters.map { parameter in
@@ -54,6 +54,7 @@ extension WeightMetadata {
         metadata.variant = variant ?? known.variant
         metadata.sizes = sizes ?? (known.sizes.isEmpty ? nil : known.sizes)
         metadata.dropout = dropout ?? known.dropout
+        metadata.rates = rates ?? (known.rates.isEmpty ? nil : known.rates)
         metadata.preprocessing = preprocessing ?? known.preprocessing
         return metadata
     }

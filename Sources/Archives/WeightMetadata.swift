@@ -13,6 +13,8 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
     public var sizes: [String: Int]?
     /// The rate of dropout where it is not the published one.
     public var dropout: Float?
+    /// Other rates that are not the published ones, as `Architecture.rates` has them.
+    public var rates: [String: Float]?
     /// What is done to a picture before the network sees it.
     public var preprocessing: Preprocessing?
     /// One name per output, in output order.
@@ -25,7 +27,7 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
 
     public init(
         architecture: String? = nil, variant: String? = nil, sizes: [String: Int]? = nil, dropout: Float? = nil,
-        preprocessing: Preprocessing? = nil,
+        rates: [String: Float]? = nil, preprocessing: Preprocessing? = nil,
         classNames: [String]? = nil, provenance: String? = nil, license: String? = nil,
         notes: [String: String] = [:]
     ) {
@@ -33,6 +35,7 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
         self.variant = variant
         self.sizes = sizes
         self.dropout = dropout
+        self.rates = rates
         self.preprocessing = preprocessing
         self.classNames = classNames
         self.provenance = provenance
@@ -66,6 +69,7 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
         variant = try container.decodeIfPresent(String.self, forKey: .variant)
         sizes = try container.decodeIfPresent([String: Int].self, forKey: .sizes)
         dropout = try container.decodeIfPresent(Float.self, forKey: .dropout)
+        rates = try container.decodeIfPresent([String: Float].self, forKey: .rates)
         preprocessing = try container.decodeIfPresent(Preprocessing.self, forKey: .preprocessing)
         classNames = try container.decodeIfPresent([String].self, forKey: .classNames)
         provenance = try container.decodeIfPresent(String.self, forKey: .provenance)

@@ -53,7 +53,10 @@ final class Coordinator {
         var metadata = WeightMetadata()
         switch input {
         case .images(let preprocessing): metadata.preprocessing = preprocessing
-        case .texts(let text): try metadata.note(text, recipe.data.text.columns)
+        case .texts(let text):
+            try metadata.note(
+                text, recipe.data.text.columns,
+                mayHaveNoAnswer: (training as? AnsweredQuestions)?.hasUnanswerable)
         }
         metadata.classNames = classNames.isEmpty ? nil : classNames
         // What Graft does not know of it, such as the tokens that begin and end a text, leaves with the trained weights.
@@ -84,14 +87,14 @@ final class Coordinator {
     ) throws -> (Network, LoadReport?) {
         let head = recipe.model.head
         let hasClasses = architecture.output == .classes || architecture.output == .tokenClasses
-        if head == .new, !hasClasses, file != nil {
+        let network = try architecture.with(
+            classes: head == .new && hasClasses ? training.classNames.count : nil
+        ).network(seed: UInt64(max(0, recipe.run.seed)))
+        if head == .new, file != nil, !network.store.parameters.contains(where: { network.isHead($0.path) }) {
             throw RecipeError.conflict(
                 place: "recipe", key: "model.head", value: "new",
                 problem: "\(architecture) predicts tokens and has no classifier", remedy: "keep it")
         }
-        let network = try architecture.with(
-            classes: head == .new && hasClasses ? training.classNames.count : nil
-        ).network(seed: UInt64(max(0, recipe.run.seed)))
         guard let file, let path = recipe.model.weights else { return (network, nil) }
         return (network, try WeightLoader.load(file, into: network, head: head == .new ? .new : .keep, path: path))
     }
@@ -223,7 +226,7 @@ final class Coordinator {
             network: RunDescription.NetworkName(
                 name: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
                 classes: architecture.classes, inputChannels: architecture.inputChannels,
-                dropout: architecture.dropout),
+                dropout: architecture.dropout, rates: architecture.rates),
             input: try RunDescription.Input(input), classNames: classNames, fingerprints: fingerprints,
             trainingFingerprint: try training.fingerprint(), validationFingerprint: try validation?.fingerprint(),
             progress: resumed?.progress ?? RunProgress(), optimizerSteps: resumed?.optimizers.map(\.stepCount) ?? [])

@@ -58,11 +58,12 @@ struct RunDescription: Codable {
         var classes: Int
         var inputChannels: Int
         var dropout: Float?
+        var rates: [String: Float]
 
         func architecture() throws -> Architecture {
             try Architecture(
                 named: name, variant: variant, sizes: sizes, classes: classes, inputChannels: inputChannels,
-                dropout: dropout)
+                dropout: dropout, rates: rates)
         }
     }
 
@@ -75,6 +76,7 @@ struct RunDescription: Codable {
             /// `tokenizer.json`
             var tokenizer: String
             var length: Int
+            var stride: Int
             var padding: Int32
             var labels: TextLabels
         }
@@ -85,8 +87,7 @@ struct RunDescription: Codable {
             case .texts(let input):
                 text = Text(
                     tokenizer: String(decoding: input.tokenizer.json(), as: UTF8.self), length: input.length,
-                    padding: input.padding,
-                    labels: input.labels)
+                    stride: input.stride, padding: input.padding, labels: input.labels)
             }
         }
 
@@ -96,7 +97,7 @@ struct RunDescription: Codable {
             return .texts(
                 TextInput(
                     tokenizer: try Tokenizer(json: Data(text.tokenizer.utf8), name: "the tokenizer of rank 0"),
-                    length: text.length, padding: text.padding, labels: text.labels))
+                    length: text.length, stride: text.stride, padding: text.padding, labels: text.labels))
         }
     }
 }

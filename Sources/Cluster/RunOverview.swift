@@ -88,6 +88,8 @@ public struct RunOverview: Encodable, Sendable {
 public struct TextOverview: Encodable, Sendable {
     /// Whether samples are blocks of running text.
     public var isRunningText: Bool
+    /// Whether samples are questions with windows of passages.
+    public var areQuestions: Bool
     /// Of the tokenizer.
     public var vocabulary: Int
     /// Tokens of the first samples of the training data, at most 1,000: how many samples, their mean and longest length,
@@ -100,14 +102,19 @@ public struct TextOverview: Encodable, Sendable {
     private static let mostCounted = 1_000
 
     init(_ input: TextInput, _ dataset: any Dataset) throws {
-        isRunningText = input.labels == .nextTokens
+        isRunningText = input.labels == .nextTokens || input.labels == .maskedTokens
+        areQuestions = input.labels == .spans
         vocabulary = input.tokenizer.vocabularyCount
         var lengths: [Int] = []
         for index in 0..<min(dataset.count, Self.mostCounted) {
             switch try dataset.storedSample(at: index) {
             case .text(let text): lengths.append(try input.fullLength(text))
             case .words(let words, _): lengths.append(try input.fullLength(words))
-            case .tokens(let tokens): lengths.append(min(tokens.count - 1, input.length))
+            case .question(let question):
+                let window = try input.windows(question.question, context: question.context)
+                lengths.append(window[min(question.window, window.count - 1)].count)
+            case .tokens(let tokens):
+                lengths.append(min(tokens.count - input.blockOverlap + input.length - input.blockLength, input.length))
             case .encoded, .image: break
             }
         }

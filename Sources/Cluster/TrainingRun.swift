@@ -190,8 +190,9 @@ public final class TrainingRun {
         return RunData(
             training: BatchLoader(
                 dataset: training, input: input.training(recipe.data), seed: seed, brokenFiles: policy),
+            // What is masked in validation is the same in every run, and in `graft evaluate`.
             validation: validation.map {
-                BatchLoader(dataset: $0, input: input.evaluation, seed: seed, brokenFiles: policy)
+                BatchLoader(dataset: $0, input: input.evaluation, brokenFiles: policy)
             },
             receivedTraining: received)
     }

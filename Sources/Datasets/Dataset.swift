@@ -21,6 +21,34 @@ public struct SampleText: Equatable, Sendable {
     }
 }
 
+/// A question, and one window of the passage that its answer is looked for in.
+public struct QuestionWindow: Equatable, Sendable {
+    /// A stretch of the passage that answers the question.
+    public struct Answer: Equatable, Sendable {
+        public var text: String
+        /// Where it begins, in Unicode scalars of the passage.
+        public var start: Int
+
+        public init(_ text: String, start: Int) {
+            (self.text, self.start) = (text, start)
+        }
+    }
+
+    /// Which question of the data it is: its windows have one number.
+    public var number: Int
+    public var question: String
+    public var context: String
+    /// Those that count as right, the one to learn first; empty where the passage has none.
+    public var answers: [Answer]
+    /// Which of `TextInput.windows` it is.
+    public var window: Int
+
+    public init(number: Int, question: String, context: String, answers: [Answer], window: Int) {
+        (self.number, self.question, self.context) = (number, question, context)
+        (self.answers, self.window) = (answers, window)
+    }
+}
+
 /// A sample as it is stored: what a coordinator sends to a worker without a file system.
 public enum StoredSample: Equatable, Sendable {
     /// The bytes of a JPEG or PNG file.
@@ -29,12 +57,13 @@ public enum StoredSample: Equatable, Sendable {
     case text(SampleText)
     /// A text that is words already, with a label each.
     case words([String], labels: [Int32])
-    /// A stretch of running text in which each token is to be predicted from those before it.
+    case question(QuestionWindow)
+    /// A stretch of running text in which tokens are to be predicted: from those before, or from those around them.
     case tokens([Int32])
 }
 
-/// Samples, reachable by number in any order and from any thread: images or texts with a label each, texts whose words have
-/// labels, or stretches of running text, which have none.
+/// Samples, reachable by number in any order and from any thread: images or texts with a label each; texts whose words have
+/// labels, questions, or stretches of running text, which have none.
 public protocol Dataset: AnyObject, Sendable {
     /// Where the samples come from, for messages and records.
     var source: String { get }
@@ -69,7 +98,7 @@ extension Dataset {
         switch try storedSample(at: index) {
         case .encoded(let bytes): return .pixels(try ImageDecoder.decode(bytes, name: name(at: index)))
         case .image(let image): return image
-        case .text, .words, .tokens: throw DatasetError.notAnImage(path: name(at: index))
+        case .text, .words, .question, .tokens: throw DatasetError.notAnImage(path: name(at: index))
         }
     }
 

@@ -33,6 +33,8 @@ public enum DatasetError: GraftError, Equatable {
     case notForFloats(path: String, key: String)
     /// Something in a line of a text file; `column` from 1.
     case badRow(path: String, line: Int, column: Int?, problem: String)
+    /// A question that cannot be learned from as it is.
+    case badQuestion(path: String, question: String, problem: String)
     /// A column that a table does not have; `key` is what recipes call it.
     case unknownColumn(path: String, key: String, name: String, nearest: [String], known: [String])
     /// A table that does not say which column is which.
@@ -133,6 +135,8 @@ extension DatasetError {
                 + "them; remove it, or give uint8 images"
         case .badRow(let path, let line, let column, let problem):
             return "\(path):\(line): " + (column.map { "column \($0): " } ?? "") + problem
+        case .badQuestion(let path, let question, let problem):
+            return "\(path): question '\(question)': \(problem)"
         case .unknownColumn(let path, let key, let name, let nearest, let known):
             let hint =
                 nearest.first.map { "did you mean '\($0)'?" } ?? "it has \(known.joined(separator: ", "))"
@@ -144,7 +148,7 @@ extension DatasetError {
             return "\(path): a text without tokens, or with fewer than a network can learn from; remove it"
         case .noTexts(let path):
             return
-                "\(path): no texts found; expected a .tsv, .csv, .jsonl or .txt file, or a folder with train.tsv and "
+                "\(path): no texts found; expected a .tsv, .csv, .jsonl, .json or .txt file, or a folder with train.tsv and "
                 + "test.tsv or the like"
         case .notAText(let path):
             return "\(path): an image where a network over text wants a text; give other data or another network"

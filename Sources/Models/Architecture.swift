@@ -17,6 +17,9 @@ public struct Architecture: Sendable {
     public let inputChannels: Int
     /// The rate of all dropout of a network over text; nil for the rates of the published ones.
     public let dropout: Float?
+    /// Of a network over text, what differs from the published one: `attention-dropout`, where it is not that of all other
+    /// dropout, and the `epsilon` of norms.
+    public let rates: [String: Float]
     /// The family it belongs to.
     public let family: Family
     private let member: Member
@@ -29,10 +32,11 @@ public struct Architecture: Sendable {
     ///   - sizes: numbers that the name does not say.
     ///   - classes: the number of outputs, by default that of the published weights.
     ///   - dropout: in 0..<1; the rate of all dropout of a network over text, by default as published.
+    ///   - rates: what of these is not as published.
     /// - Throws: `ModelError` with the nearest names or the known variants.
     public init(
         named name: String, variant: String? = nil, sizes: [String: Int] = [:], classes: Int? = nil,
-        inputChannels: Int? = nil, dropout: Float? = nil
+        inputChannels: Int? = nil, dropout: Float? = nil, rates: [String: Float] = [:]
     ) throws {
         let parts = name.split(separator: "-", maxSplits: 1).map(String.init)
         let asked = MemberName(
@@ -49,10 +53,11 @@ public struct Architecture: Sendable {
         self.classes = classes ?? member.classes
         self.inputChannels = inputChannels ?? 3
         self.dropout = dropout
+        self.rates = rates
         try check(self.classes, "classes")
         try check(self.inputChannels, "input channels")
         try checkOutput()
-        try checkDropout()
+        try checkRates()
     }
 
     private static func find(_ asked: MemberName) throws -> (Family, Member)? {
@@ -62,13 +67,14 @@ public struct Architecture: Sendable {
         return nil
     }
 
-    /// The same architecture with another number of classes, another dropout, or both.
+    /// The same architecture with another number of classes, another dropout, or both; a dropout is that of attention too.
     ///
     /// - Throws: `ModelError.invalidNumber`.
     public func with(classes: Int? = nil, dropout: Float? = nil) throws -> Architecture {
         try Architecture(
             named: name, variant: variant, sizes: sizes, classes: classes ?? self.classes,
-            inputChannels: inputChannels, dropout: dropout ?? self.dropout)
+            inputChannels: inputChannels, dropout: dropout ?? self.dropout,
+            rates: dropout == nil ? rates : rates.filter { $0.key != Self.attentionDropout })
     }
 
     /// Builds the network.
@@ -137,14 +143,24 @@ public struct Architecture: Sendable {
             architecture: description, key: "classes", value: "\(classes)", expected: "\(member.classes) or none")
     }
 
-    private func checkDropout() throws {
-        guard let dropout else { return }
-        let expected = tokens == nil ? "none: it is fixed in networks over images" : "0 or more and less than 1"
-        guard tokens != nil, dropout >= 0, dropout < 1 else {
-            throw ModelError.invalidNumber(
-                architecture: name, key: "dropout", value: "\(dropout)", expected: expected)
+    private func checkRates() throws {
+        var all = rates
+        all["dropout"] = dropout
+        for (key, rate) in all.sorted(by: { $0.key < $1.key }) {
+            let isEpsilon = key == Self.epsilon
+            let isKnown = isEpsilon || ["dropout", Self.attentionDropout].contains(key)
+            guard tokens != nil, isKnown, isEpsilon ? rate > 0 : rate >= 0, rate < 1 else {
+                let range = isEpsilon ? "above 0 and less than 1" : "0 or more and less than 1"
+                throw ModelError.invalidNumber(
+                    architecture: name, key: key, value: "\(rate)",
+                    expected: tokens == nil ? "none: it is fixed in networks over images" : isKnown ? range : "none")
+            }
         }
     }
+
+    /// The keys of `rates`.
+    static let attentionDropout = "attention-dropout"
+    static let epsilon = "epsilon"
 
     /// `mobilenet_v1` and 0.25 → `mobilenet_v1_0.25`; nothing is appended for 1.
     public static func name(_ family: String, width: Double) -> String {
@@ -155,7 +171,7 @@ public struct Architecture: Sendable {
 extension Architecture: Equatable {
     public static func == (a: Architecture, b: Architecture) -> Bool {
         (a.name, a.variant, a.classes, a.inputChannels) == (b.name, b.variant, b.classes, b.inputChannels)
-            && a.sizes == b.sizes && a.dropout == b.dropout
+            && a.sizes == b.sizes && a.dropout == b.dropout && a.rates == b.rates
     }
 }
 

@@ -27,7 +27,8 @@ public enum OutputKind: String, Sendable, CaseIterable {
     case classes
     /// Logits N×T×classes, of every token; labels N×T.
     case tokenClasses = "token-classes"
-    /// Logits N×T×2, of a stretch of tokens to begin and to end at each; labels N×2, its first and last position.
+    /// Logits N×T×2, of a stretch of tokens to begin and to end at each; labels N×2, its first and last position, each a
+    /// label of its own. Padding is no position.
     case spans
     /// Logits N×T×vocabulary, of what stands at each position; labels N×T.
     case maskedTokens = "masked-tokens"
@@ -46,7 +47,8 @@ public final class Network {
     /// All parameters and buffers, by path.
     public let store: ParameterStore
     public let stages: [Stage]
-    /// What the paths of the classifier begin with (`fc`): `head: new` replaces these.
+    /// What the paths of the classifier begin with (`fc`): `head: new` replaces these. A `*` at its end stands for any
+    /// letters (`vocab_*`).
     public let headPrefix: String
     /// What the paths begin with of parameters that belong to the task nearly as much (`bert.pooler`): with a new head
     /// they are new too where a file has none.
@@ -100,7 +102,7 @@ public final class Network {
     }
 
     /// Computes the cross-entropy between logits and labels, summed over samples (over tokens, where each has a label,
-    /// and without holding all logits of a vocabulary where they are many; of a span half the sum of its two ends').
+    /// and without holding all logits of a vocabulary where they are many; over the two ends of spans).
     /// In training that of an auxiliary classifier is added.
     ///
     /// - Parameters:
@@ -185,7 +187,8 @@ public final class Network {
 
     /// Whether a parameter or buffer belongs to the classifier, or to the last layer of an auxiliary one.
     public func isHead(_ path: String) -> Bool {
-        path.hasPrefix(headPrefix + ".") || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
+        path.hasPrefix(headPrefix.last == "*" ? String(headPrefix.dropLast()) : headPrefix + ".")
+            || auxiliary.map { path.hasPrefix($0.classifierPrefix + ".") } ?? false
     }
 
     /// Whether a parameter may be new where the head is, though it does not belong to it.

@@ -12,6 +12,8 @@ extension Recipe.Data {
         case texts
         /// Texts whose words have labels.
         case taggedWords
+        /// Questions about passages, which are cut into windows of the input's length.
+        case questions(TextInput)
         /// Running text, in blocks of the input's length.
         case runningText(TextInput)
     }
@@ -25,8 +27,8 @@ extension Recipe.Data {
             return try train.open("train", kind, text, split: trainSplit, classes: classes)
         }
         return try RunningText(
-            at: textSource(at: train.path, split: trainSplit), part: 0..<(1 - (text.heldOut ?? 0)),
-            tokenizer: input.tokenizer, length: input.length, offsets: text.offsets
+            at: textSource(at: train.path, split: trainSplit), part: 0..<(1 - (text.heldOut ?? 0)), input,
+            offsets: text.offsets
         ).selecting(train.selection(classes: classes), keys: "data.train.")
     }
 
@@ -40,8 +42,8 @@ extension Recipe.Data {
     public func openValidation(_ kind: Kind = .images, classNames: [String]? = nil) throws -> (any Dataset)? {
         if case .runningText(let input) = kind, let heldOut = text.heldOut {
             return try RunningText(
-                at: textSource(at: train.path, split: trainSplit), part: (1 - heldOut)..<1,
-                tokenizer: input.tokenizer, length: input.length, offsets: .sequential)
+                at: textSource(at: train.path, split: trainSplit), part: (1 - heldOut)..<1, input,
+                offsets: .sequential)
         }
         guard let validation else { return nil }
         let isRest = validation.path == train.path && validation.selects && train.selects
@@ -59,6 +61,8 @@ extension Recipe.Data {
         switch kind {
         case .images:
             return try validation.open("validation", kind, text, split: split, classes: classNames ?? classes)
+        case .questions:
+            return try validation.open("validation", kind, text, split: split, classes: nil)
         case .texts, .taggedWords:
             // A few texts need not be of all classes.
             let texts = try validation.open("validation", kind, text, split: split, classes: classes)
@@ -67,8 +71,7 @@ extension Recipe.Data {
             } ?? texts
         case .runningText(let input):
             return try RunningText(
-                at: textSource(at: validation.path, split: split), tokenizer: input.tokenizer, length: input.length,
-                offsets: .sequential
+                at: textSource(at: validation.path, split: split), input, offsets: .sequential
             ).selecting(validation.selection(), keys: "data.validation.")
         }
     }
@@ -168,11 +171,14 @@ extension Recipe.Data.Source {
         _ key: String, _ kind: Recipe.Data.Kind, _ text: Recipe.Data.Text, split: DatasetSplit, classes: [String]?
     ) throws -> any Dataset {
         let all: any Dataset
-        if case .images = kind {
-            all = try openImageDataset(at: path, split: split)
-        } else if case .taggedWords = kind {
-            all = try TaggedSentences(at: textSource(at: path, split: split))
-        } else {
+        switch kind {
+        case .images: all = try openImageDataset(at: path, split: split)
+        case .questions(let input):
+            return try AnsweredQuestions(
+                at: textSource(at: path, split: split), input, selection: selection(classes: classes),
+                keys: "data.\(key).")
+        case .taggedWords: all = try TaggedSentences(at: textSource(at: path, split: split))
+        case .texts, .runningText:
             all = try LabelledTexts(at: textSource(at: path, split: split), columns: text.columns)
             if key == "train", all.classNames.count == 1 {
                 throw DatasetError.oneClassOnly(path: all.source, className: all.classNames[0])

@@ -119,6 +119,7 @@ extension Recipe.Data.Text {
     var node: RecipeNode {
         RecipeNode([
             "tokenizer": tokenizer.map { RecipeNode($0) }, "length": length.map { RecipeNode($0) },
+            "stride": stride.map { RecipeNode($0) },
             "columns": columns == TextColumns()
                 ? nil
                 : RecipeNode([

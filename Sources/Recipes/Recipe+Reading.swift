@@ -253,11 +253,12 @@ extension Recipe.Data.Image {
 }
 
 extension Recipe.Data.Text {
-    static let keys = ["tokenizer", "length", "columns", "offsets", "held-out"]
+    static let keys = ["tokenizer", "length", "stride", "columns", "offsets", "held-out"]
 
     init(_ section: Section) throws {
         tokenizer = try section.text("tokenizer")
         length = try section.integer("length", atLeast: 1, atMost: 1_000_000)
+        stride = try section.integer("stride", atLeast: 0, atMost: 1_000_000)
         if let section = try section.section("columns", keys: ["text", "pair", "label"]) {
             columns = TextColumns(
                 text: try section.text("text"), pair: try section.text("pair"), label: try section.text("label"))

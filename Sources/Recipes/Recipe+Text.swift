@@ -29,7 +29,8 @@ public enum RecipeInput: Sendable {
             switch input.labels {
             case .texts: .texts
             case .words: .taggedWords
-            case .nextTokens: .runningText(input)
+            case .spans: .questions(input)
+            case .nextTokens, .maskedTokens: .runningText(input)
             }
         }
     }
@@ -73,17 +74,23 @@ extension Recipe {
         }
         guard let labels = TextLabels(architecture.output) else {
             throw conflict(
-                "model.variant", architecture.variant, "recipes train classifiers and language models only",
+                "model.variant", architecture.variant, "its output learns from no labels",
                 "give another variant, such as sequence-classification")
         }
         try check(labels, architecture)
-        let length = data.text.length ?? min(Data.Text.usualLength, tokens.positions)
+        let length = data.text.length ?? min(Data.Text.usualLength(labels), tokens.positions)
         guard length <= tokens.positions else {
             throw conflict(
                 "data.text.length", "\(length)", "\(architecture.name) takes at most \(tokens.positions) tokens",
                 "give at most that")
         }
         let tokenizer = try tokenizer(file)
+        if labels == .maskedTokens, tokenizer.maskToken == nil || length <= tokenizer.framed([]).count {
+            throw conflict(
+                "model.variant", architecture.variant,
+                "the tokenizer has no [MASK], or 'data.text.length' leaves no token",
+                "give the tokenizer that belongs to the weights, and a greater length")
+        }
         guard tokenizer.vocabularyCount <= tokens.vocabulary else {
             throw DatasetError.tokenizerDoesNotFit(
                 path: data.text.tokenizer ?? model.weights ?? "", tokens: tokenizer.vocabularyCount,
@@ -91,23 +98,28 @@ extension Recipe {
         }
         return .texts(
             TextInput(
-                tokenizer: tokenizer, length: length, padding: tokens.padding ?? 0,
+                tokenizer: tokenizer, length: length, stride: data.text.stride, padding: tokens.padding ?? 0,
                 labels: labels))
     }
 
     /// Refuses settings for another kind of text.
     private func check(_ labels: TextLabels, _ architecture: Architecture) throws {
-        let others: [(key: String, isGiven: Bool, suits: TextLabels)] = [
-            ("data.text.held-out", data.text.heldOut != nil, .nextTokens),
-            ("data.text.offsets", data.text.offsets != Data.Text().offsets, .nextTokens),
-            ("data.text.columns", data.text.columns != TextColumns(), .texts),
-            ("data.classes", !data.classes.isEmpty, .texts),
+        let running: [TextLabels] = [.nextTokens, .maskedTokens]
+        let others: [(key: String, isGiven: Bool, suits: [TextLabels], kind: String)] = [
+            ("data.text.held-out", data.text.heldOut != nil, running, "running text"),
+            ("data.text.offsets", data.text.offsets != Data.Text().offsets, running, "running text"),
+            ("data.text.stride", data.text.stride != nil, [.spans], "questions"),
+            ("data.text.columns", data.text.columns != TextColumns(), [.texts], "texts with a label each"),
+            ("data.classes", !data.classes.isEmpty, [.texts], "texts with a label each"),
+            (
+                "train.label-smoothing", phases.contains { $0.labelSmoothing > 0 },
+                [.texts, .words, .nextTokens, .maskedTokens], "classes and tokens"
+            ),
         ]
-        for other in others where other.isGiven && other.suits != labels {
-            let kind = other.suits == .texts ? "texts with a label each" : "running text"
+        for other in others where other.isGiven && !other.suits.contains(labels) {
             throw conflict(
-                other.key, "given", "it is for \(kind), and \(architecture) learns from labels of \(labels.noun)",
-                "remove it")
+                other.key, "given",
+                "it is for \(other.kind), and \(architecture) learns from labels of \(labels.noun)", "remove it")
         }
     }
 
@@ -131,8 +143,10 @@ extension TextLabels {
         switch output {
         case .classes: self = .texts
         case .tokenClasses: self = .words
+        case .spans: self = .spans
         case .nextTokens: self = .nextTokens
-        case .spans, .maskedTokens, .embedding: return nil
+        case .maskedTokens: self = .maskedTokens
+        case .embedding: return nil
         }
     }
 
@@ -140,7 +154,9 @@ extension TextLabels {
         switch self {
         case .texts: "texts"
         case .words: "words"
+        case .spans: "questions, their answers"
         case .nextTokens: "tokens, which follow"
+        case .maskedTokens: "tokens, which are masked"
         }
     }
 }

@@ -126,9 +126,11 @@ public struct Recipe: Equatable, Sendable {
         public struct Text: Equatable, Sendable {
             /// A tokenizer's file or folder, or `bytes`: one token per byte; nil takes the tokenizer of the weights.
             public var tokenizer: String?
-            /// The most tokens of a sample; of running text, the tokens of a block. nil takes 128, or the most that the
-            /// network takes.
+            /// The most tokens of a sample; of running text, the tokens of a block. nil takes 128, of questions 384, or the
+            /// most that the network takes.
             public var length: Int?
+            /// The tokens that two windows of a passage share, of questions; nil takes a third of the length.
+            public var stride: Int?
             /// Which columns of a table hold text and label.
             public var columns = TextColumns()
             /// Where blocks of running text begin in training.
@@ -137,7 +139,7 @@ public struct Recipe: Equatable, Sendable {
             public var heldOut: Double?
 
             /// The most tokens of a sample, where nothing says otherwise.
-            static let usualLength = 128
+            static func usualLength(_ labels: TextLabels) -> Int { labels == .spans ? 384 : 128 }
 
             public init() {}
         }

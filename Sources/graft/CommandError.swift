@@ -14,6 +14,8 @@ enum CommandError: GraftError, Equatable {
     case noTokenizer(path: String)
     /// A network whose output the command has no words for.
     case cannotAnswer(path: String, output: String, remedy: String)
+    /// A text with nothing to answer: without a mask, or without a passage.
+    case nothingAsked(input: String, remedy: String)
     /// The same file to read and to write.
     case sameFile(path: String)
 
@@ -22,7 +24,7 @@ enum CommandError: GraftError, Equatable {
 
     var exitCode: ExitCode {
         switch self {
-        case .unknownCommand, .unknownSuffix, .sameFile, .cannotAnswer: return .usage
+        case .unknownCommand, .unknownSuffix, .sameFile, .cannotAnswer, .nothingAsked: return .usage
         case .classNamesDoNotFit, .notImages, .noTokenizer: return .data
         }
     }
@@ -44,6 +46,8 @@ enum CommandError: GraftError, Equatable {
             return "\(path): weights of a network over text that bring no tokenizer; name it with --tokenizer"
         case .cannotAnswer(let path, let output, let remedy):
             return "\(path): a network that gives \(output); \(remedy)"
+        case .nothingAsked(let input, let remedy):
+            return "'\(input)': asks nothing; \(remedy)"
         case .sameFile(let path):
             return "\(path): cannot be both read and written; give another output"
         }

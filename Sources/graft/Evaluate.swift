@@ -24,7 +24,7 @@ struct Evaluate: ParsableCommand {
             The data is a folder of class folders, an IDX file (or a folder of them), or
             HDF5 as pack writes it; for a classifier of texts a table (.tsv, .csv, .jsonl)
             with a column of texts and one of labels; for tags of words CoNLL's columns;
-            for a language model a text file.
+            for question answering SQuAD's JSON; for a language model a text file.
             Preprocessing, tokenizer, columns and class names are those that the
             weights bring with them. Where they bring none, the preprocessing is that of
             the architecture's published weights, and classes are matched by position.
@@ -32,7 +32,9 @@ struct Evaluate: ParsableCommand {
             top1 and top5 are the fractions of samples whose class is the first choice, or
             among the first five; loss is the mean cross-entropy. Of a language model the
             samples are tokens, and perplexity is e to the loss; of tags of words they are
-            words, and F1 is that of the entities.
+            words, and F1 is that of the entities. Of question answering they are the ends
+            of answers; exact match and F1 are those of the questions, as SQuAD's script
+            counts them.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
@@ -97,29 +99,31 @@ struct Evaluate: ParsableCommand {
         let names = classes?.split(separator: ",").map { $0.trimmingCharacters(in: .whitespaces) }
         let selection = Selection(
             classes: names, skipFirstPerClass: skipPerClass, firstPerClass: firstPerClass)
-        guard [.classes, .tokenClasses, .nextTokens].contains(trained.network.architecture.output) else {
+        guard trained.network.architecture.output != .embedding else {
             throw CommandError.cannotAnswer(
                 path: trained.path, output: trained.network.architecture.output.rawValue,
-                remedy: "evaluate measures classifiers and language models")
+                remedy: "evaluate measures what learns from labels")
         }
-        let dataset = try open(trained).selecting(selection, keys: "--")
-        return (trained, try trained.matching(dataset))
+        return (trained, try trained.matching(open(trained, selection)))
     }
 
-    private func open(_ trained: TrainedNetwork) throws -> any Dataset {
+    private func open(_ trained: TrainedNetwork, _ selection: Selection) throws -> any Dataset {
+        let all: any Dataset
         switch trained.input.kind {
-        case .images: return try openImageDataset(at: data, split: split)
+        case .images: all = try openImageDataset(at: data, split: split)
         case .texts:
             let columns = TextColumns(
                 text: textColumn ?? trained.columns.text, pair: pairColumn ?? trained.columns.pair,
                 label: labelColumn ?? trained.columns.label)
-            return try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
-        case .taggedWords: return try TaggedSentences(at: textSource(at: data, split: split))
+            all = try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
+        case .taggedWords: all = try TaggedSentences(at: textSource(at: data, split: split))
+        case .questions(let input):
+            let path = try textSource(at: data, split: split)
+            return try AnsweredQuestions(at: path, input, selection: selection, keys: "--")
         case .runningText(let input):
-            return try RunningText(
-                at: textSource(at: data, split: split), tokenizer: input.tokenizer, length: input.length,
-                offsets: .sequential)
+            all = try RunningText(at: textSource(at: data, split: split), input, offsets: .sequential)
         }
+        return try all.selecting(selection, keys: "--")
     }
 
     // MARK: The answer
@@ -131,6 +135,8 @@ struct Evaluate: ParsableCommand {
         let samples: Int
         let perplexity: Double?
         let f1: Double?
+        let exactMatch: Double?
+        let questions: Int?
         let architecture: String
         let variant: String
         let classNames: [String]?
@@ -151,7 +157,8 @@ struct Evaluate: ParsableCommand {
             return try Output.json(
                 Answer(
                     top1: summary.top1, top5: summary.top5, loss: summary.loss, samples: summary.samples,
-                    perplexity: summary.perplexity, f1: summary.f1, architecture: trained.network.architecture.name,
+                    perplexity: summary.perplexity, f1: summary.f1, exactMatch: summary.exactMatch,
+                    questions: summary.questions, architecture: trained.network.architecture.name,
                     variant: trained.network.architecture.variant, classNames: confusion ? classNames : nil,
                     confusion: confusion ? rows : nil))
         }
@@ -159,10 +166,15 @@ struct Evaluate: ParsableCommand {
         print("top-1    \(Output.percent(summary.top1))")
         print("top-5    \(Output.percent(summary.top5))")
         print(String(format: "loss     %.4f", summary.loss))
+        if let exact = summary.exactMatch { print("exact    \(Output.percent(exact))") }
         if let f1 = summary.f1 { print("F1       \(Output.percent(f1))") }
         if let perplexity = summary.perplexity { print(String(format: "perplexity %.3f", perplexity)) }
-        let noun = summary.perplexity != nil ? "tokens  " : summary.f1 != nil ? "words   " : "samples "
-        print("\(noun) \(Output.grouped(summary.samples))")
+        if let questions = summary.questions {
+            print("questions \(Output.grouped(questions))")
+        } else {
+            let noun = summary.perplexity != nil ? "tokens  " : summary.f1 != nil ? "words   " : "samples "
+            print("\(noun) \(Output.grouped(summary.samples))")
+        }
         guard confusion else { return }
         let table = zip(classNames, rows).map { name, row in [name] + row.map(String.init) }
         print("confusion (rows: true class, columns: answers in the same order)")

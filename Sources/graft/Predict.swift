@@ -12,7 +12,7 @@ import Training
 /// `graft predict`: what a network says about images or texts.
 struct Predict: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what images show, of what class texts are, or what they name.",
+        abstract: "Say what images show, of what class texts are, what they name or answer.",
         discussion: """
             The most probable classes of each input, with the preprocessing, the tokenizer
             and the class names that the weights bring with them:
@@ -22,13 +22,17 @@ struct Predict: ParsableCommand {
               graft predict --weights w.h5 batch.h5:/images --logits logits.h5
               graft predict --weights runs/sst2/weights.h5 "a film to remember"
               graft predict --weights runs/sst2/weights.h5 --file reviews.txt --json
+              graft predict --weights runs/squad/weights.h5 --context page.txt "Who?"
+              graft predict --weights distilbert-base-uncased "Paris is a [MASK]."
 
             FILE.h5:/NAME is a float32 HDF5 data set N×C×H×W that is normalised already; it
             goes into the network as it is. --logits writes what comes out, N×classes in
             the order of the inputs, as the data set /logits of an HDF5 file. A tab
             divides the two texts of a pair. Of a network that tags words, the answer is
-            the entities that a text names. A language model goes on with a text: see
-            graft generate.
+            the entities that a text names. One that answers questions looks in the text of
+            --context, or in the second text of each pair. A masked language model says
+            what stands at each [MASK]. A language model goes on with a text: see graft
+            generate.
             """)
 
     @OptionGroup var weightOptions: WeightOptions
@@ -38,6 +42,9 @@ struct Predict: ParsableCommand {
 
     @Option(help: "Texts, one a line.", completion: .file())
     var file: String?
+
+    @Option(help: "Of question answering: a text file with the passage that the answers are in.", completion: .file())
+    var context: String?
 
     @Option(help: ArgumentHelp("How many classes to print for each input.", valueName: "count"))
     var top = 5
@@ -64,10 +71,24 @@ struct Predict: ParsableCommand {
         let plan = ThreadPlan.prepareProcess(requestedThreads: threads)
         Threads.count = plan.threads
         let trained = try TrainedNetwork(weightOptions)
-        if trained.network.architecture.output == .tokenClasses {
-            return try TaggedAnswers(trained, inputs, file: file).print(json: json)
+        guard context == nil || trained.network.architecture.output == .spans else {
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: trained.network.architecture.output.rawValue,
+                remedy: "--context is for question answering")
         }
-        try requireClasses(trained)
+        let isTold = ![.classes, .embedding].contains(trained.network.architecture.output)
+        guard logits == nil || !isTold else {
+            throw CommandError.cannotAnswer(
+                path: trained.path, output: trained.network.architecture.output.rawValue,
+                remedy: "--logits writes one row for each input")
+        }
+        switch (trained.network.architecture.output, trained.input) {
+        case (.tokenClasses, _): return try TaggedAnswers(trained, inputs, file: file).print(json: json)
+        case (.spans, .texts(let input)): return try printAnswers(trained, input)
+        case (.maskedTokens, .texts(let input)):
+            return try MaskedAnswers(trained, input, texts(), top: top).print(json: json)
+        default: try requireClasses(trained)
+        }
         var answers: [Answer] = []
         var rows: [Float] = []
         let context = ForwardContext.compiledInference()
@@ -87,6 +108,23 @@ struct Predict: ParsableCommand {
         if let logits { try write(rows, count: answers.count, to: logits, trained) }
         guard trained.network.architecture.output == .classes else { return }
         json ? try Output.json(answers) : printText(answers)
+    }
+
+    /// The inputs, and the lines of `file`.
+    private func texts() throws -> [String] { try inputs + (file.map { try TextFile.lines($0) } ?? []) }
+
+    private func printAnswers(_ trained: TrainedNetwork, _ input: TextInput) throws {
+        let passage = try context.map { try TextFile.read($0) }
+        let questions = try texts().map { line -> (question: String, context: String) in
+            if let passage { return (line, passage) }
+            let halves = line.split(separator: "\t", maxSplits: 1).map(String.init)
+            guard halves.count > 1 else {
+                throw CommandError.nothingAsked(
+                    input: line, remedy: "give --context FILE, or the passage behind the question and a tab")
+            }
+            return (halves[0], halves[1])
+        }
+        try QuestionAnswers(trained, input, questions).print(json: json)
     }
 
     private func requireClasses(_ trained: TrainedNetwork) throws {
@@ -127,7 +165,7 @@ struct Predict: ParsableCommand {
     private func forEachBatch(
         of input: TextInput, _ body: ([String], [String: Tensor]) throws -> Void
     ) throws {
-        let texts = try inputs + (file.map { try TextFile.lines($0) } ?? [])
+        let texts = try texts()
         for start in stride(from: 0, to: texts.count, by: Self.batch) {
             let part = texts[start..<min(start + Self.batch, texts.count)]
             let sequences = try part.map { line in

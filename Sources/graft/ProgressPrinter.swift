@@ -24,7 +24,9 @@ final class ProgressPrinter {
     func show(_ event: TrainingRun.Event) {
         switch event {
         case .began(let overview):
-            if let text = overview.text { noun = text.isRunningText ? "blocks" : "texts" }
+            if let text = overview.text {
+                noun = text.isRunningText ? "blocks" : text.areQuestions ? "windows" : "texts"
+            }
             json ? printJSON(overview) : line(Self.text(overview))
         case .note(let note): json ? () : line(note)
         case .training(.phaseBegan(let phase, let learning, let parameters, let bytes)):
@@ -74,6 +76,7 @@ final class ProgressPrinter {
             text += String(
                 format: "  validation loss %.4f  top-1 %.1f %%  top-5 %.1f %%", validation.loss,
                 validation.top1 * 100, validation.top5 * 100)
+            if let exact = validation.exactMatch { text += String(format: "  exact %.1f %%", exact * 100) }
             if let f1 = validation.f1 { text += String(format: "  F1 %.1f %%", f1 * 100) }
             if let perplexity = validation.perplexity { text += String(format: "  perplexity %.3f", perplexity) }
         }
@@ -108,10 +111,12 @@ final class ProgressPrinter {
 
     static func text(_ overview: RunOverview) -> String {
         let isText = overview.text != nil
+        let outputs =
+            overview.text.map { $0.isRunningText ? "tokens" : $0.areQuestions ? "ends of answers" : "classes" }
         var lines = [
             "run          \(overview.name), \(overview.ranks) rank\(overview.ranks == 1 ? "" : "s")",
             "network      \(overview.architecture) (\(overview.variant)), \(overview.classes) "
-                + "\(overview.text?.isRunningText == true ? "tokens" : "classes"), "
+                + "\(outputs ?? "classes"), "
                 + "\(overview.inputSize) \(isText ? "tokens a text" : "px"), \(Output.grouped(overview.parameters)) parameters",
             "weights      \(overview.weights)",
             "data         \(Output.grouped(overview.trainingSamples)) to train, "

@@ -35,6 +35,8 @@ struct TrainedNetwork {
     let input: RecipeInput
     /// Which columns of a table held text and label in training.
     let columns: TextColumns
+    /// Whether some questions of the training data have no answer.
+    let mayHaveNoAnswer: Bool
     let path: String
 
     /// - Throws: `ArchiveError`, `LoadError`, `ModelError`, `DatasetError` for a tokenizer, `CommandError`.
@@ -49,6 +51,7 @@ struct TrainedNetwork {
         ).network
         input = try Self.input(of: network.architecture, file, options)
         columns = file.metadata.textSettings?.columns ?? TextColumns()
+        mayHaveNoAnswer = file.metadata.textSettings?.mayHaveNoAnswer ?? false
         classNames = file.metadata.classNames
         if let classNames, classNames.count != network.architecture.classes {
             throw CommandError.classNamesDoNotFit(
@@ -74,11 +77,12 @@ struct TrainedNetwork {
                 path: options.tokenizer ?? options.weights, tokens: tokenizer.vocabularyCount,
                 network: architecture.name, vocabulary: tokens.vocabulary)
         }
+        let settings = file.metadata.textSettings
         return .texts(
             TextInput(
-                tokenizer: tokenizer,
-                length: min(tokens.positions, file.metadata.textSettings?.length ?? usualLength),
-                padding: tokens.padding ?? 0, labels: TextLabels(architecture.output) ?? .texts))
+                tokenizer: tokenizer, length: min(tokens.positions, settings?.length ?? usualLength),
+                stride: settings?.stride, padding: tokens.padding ?? 0,
+                labels: TextLabels(architecture.output) ?? .texts))
     }
 
     /// What output `index` stands for.

@@ -140,6 +140,86 @@ final class TextTests: CommandTestCase {
         XCTAssertEqual(found[1]?["text"] as? String, "good film")
     }
 
+    /// Questions whose answer is the word behind the one that is asked for; some passages do not have it.
+    private func squad(_ numbers: Range<Int>) -> String {
+        let paragraphs = numbers.map { number -> String in
+            let (asked, other) = number % 2 == 0 ? ("good", "bad") : ("bad", "good")
+            let words = ["film", "plot", "cast"].map { $0 } + ["film", "plot"]
+            let (word, decoy) = (words[number % 3], words[number % 3 + 1])
+            let passage = "a \(asked) \(word) a \(other) \(decoy)"
+            let answer = #"{"text": "\#(word)", "answer_start": \#(3 + asked.count)}"#
+            let none = "a \(other) \(decoy)"
+            return
+                #"{"context": "\#(number % 4 > 1 ? none : passage)", "qas": [{"id": "\#(number)", "question": "\#(asked)", "#
+                + #""answers": [\#(number % 4 > 1 ? "" : answer)]}]}"#
+        }
+        return #"{"data": [{"paragraphs": [\#(paragraphs.joined(separator: ", "))]}]}"#
+    }
+
+    func testQuestionsFromPassagesToAnswers() throws {
+        try write(Data(squad(0..<60).utf8), "train.json")
+        try write(Data(squad(60..<84).utf8), "test.json")
+        try train(
+            classifier.replacingOccurrences(of: "sequence-classification", with: "question-answering")
+                .replacingOccurrences(of: "layers: 1", with: "layers: 2")
+                .replacingOccurrences(of: "train.tsv", with: "train.json\n  validation: test.json")
+                .replacingOccurrences(of: "length: 8", with: "length: 12").replacingOccurrences(of: "20", with: "60"),
+            "run")
+        let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "test.json", "--json"))
+        XCTAssertEqual(judged["exact_match"] as? Double, 1)
+        XCTAssertEqual(judged["f1"] as? Double, 1)
+        XCTAssertEqual(judged["questions"] as? Int, 24)
+        XCTAssertEqual(judged["samples"] as? Int, 48)
+        let few = try graft(
+            "evaluate", "--weights", "run/weights.h5", "--data", "test.json", "--first-per-class", "3")
+        XCTAssertTrue(few.output.contains("exact    100.0 %\nF1       100.0 %\nquestions 3\n"), few.output)
+
+        try write(Data("a BAD film a good plot".utf8), "page.txt")
+        let said = try graft("predict", "--weights", "run/weights.h5", "--context", "page.txt", "bad", "--json")
+        XCTAssertEqual(said.code, 0, said.errors)
+        let answer = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(said.output.utf8)) as? [[String: Any]])[0]
+        XCTAssertEqual(answer["answer"] as? String, "film")
+        XCTAssertEqual([answer["start"], answer["end"]].map { $0 as? Int }, [6, 10])
+        XCTAssertGreaterThan(try XCTUnwrap(answer["score"] as? Double), 0.3)
+        let none = try graft("predict", "--weights", "run/weights.h5", "good\ta bad film")
+        XCTAssertEqual(none.code, 0, none.errors)
+        XCTAssertTrue(none.output.hasPrefix("good\n  ") && none.output.hasSuffix(" %  no answer\n"), none.output)
+        assertFails(
+            try graft("predict", "--weights", "run/weights.h5", "good"), code: 2,
+            "graft: 'good': asks nothing; give --context FILE, or the passage behind the question and a tab")
+    }
+
+    func testMaskedTextFromWordsToWords() throws {
+        try write(Data(String(repeating: "a good film a bad plot ", count: 120).utf8), "words.txt")
+        try train(
+            languageModel.replacingOccurrences(of: "gpt2", with: "distilbert\n  variant: masked-language-model")
+                .replacingOccurrences(of: "vocabulary: 256", with: "vocabulary: 11")
+                .replacingOccurrences(of: "text.txt", with: "words.txt")
+                .replacingOccurrences(of: "tokenizer: bytes, length: 24", with: "tokenizer: vocab.txt, length: 14"),
+            "run")
+        let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "words.txt", "--json"))
+        XCTAssertGreaterThan(try XCTUnwrap(judged["top1"] as? Double), 0.8)
+        XCTAssertEqual(try XCTUnwrap(judged["samples"] as? Double), 0.15 * 720, accuracy: 40)
+        XCTAssertNotNil(judged["perplexity"])
+        let same = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "words.txt", "--json"))
+        XCTAssertEqual(same["loss"] as? Double, judged["loss"] as? Double)
+
+        let text = "a good [MASK] a [MASK] plot a good film"
+        let said = try graft("predict", "--weights", "run/weights.h5", text, "--top", "2", "--json")
+        XCTAssertEqual(said.code, 0, said.errors)
+        let answers = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(said.output.utf8)) as? [[String: Any]])
+        let masks = try XCTUnwrap(answers[0]["masks"] as? [[[String: Any]]])
+        XCTAssertEqual(masks.map { $0.first?["token"] as? String }, ["film", "bad"])
+        XCTAssertEqual(masks.map(\.count), [2, 2])
+        let plain = try graft("predict", "--weights", "run/weights.h5", "a bad [MASK] a good film", "--top", "1")
+        XCTAssertTrue(plain.output.hasSuffix(" %  plot\n"), plain.output)
+        assertFails(
+            try graft("predict", "--weights", "run/weights.h5", "a good film"), code: 2,
+            "graft: 'a good film': asks nothing; write [MASK] where a word is wanted, within the first 14 tokens")
+        let other = try graft("predict", "--weights", "run/weights.h5", "--context", "words.txt", "a [MASK]")
+        XCTAssertEqual(other.code, 2, other.errors)
+    }
+
     func testLanguageModelFromTextToText() throws {
         try train(languageModel, "run")
         let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "text.txt", "--json"))

@@ -2,7 +2,7 @@ import Archives
 import Foundation
 import XCTest
 
-/// Whole runs over text: a tiny BERT that tells good from bad, and a tiny GPT-2 over bytes.
+/// Whole runs over text: a tiny BERT that tells good from bad, answers questions or fills gaps, and a tiny GPT-2 over bytes.
 final class TextRunTests: TrainingRunTestCase {
     override var makesData: Bool { true }
 
@@ -21,6 +21,9 @@ final class TextRunTests: TrainingRunTestCase {
             }
             try save(tagged.joined(), "\(part).conll")
         }
+        try save(Self.squad(0..<20), "train.json")
+        try save(Self.squad(20..<31), "test.json")
+        try save((0..<40).map { Self.passage($0) + "\n" }.joined(), "words.txt")
         let lines = (0..<60).map { "line \($0): the \(Self.words[$0 % 7]) is \($0 % 3 == 0 ? "good" : "bad").\n" }
         try save(lines.joined(), "text.txt")
     }
@@ -35,6 +38,22 @@ final class TextRunTests: TrainingRunTestCase {
             sentence.insert(isGood ? "good" : "bad", at: number % (sentence.count + 1))
             return "\(sentence.joined(separator: " "))\t\(isGood ? "pos" : "neg")\n"
         }.joined()
+    }
+
+    private static func passage(_ number: Int) -> String {
+        (0..<4 + number * 5 % 8).map { words[(number * 7 + $0 * $0 * 3) % words.count] }.joined(separator: " ")
+    }
+
+    /// Questions of one word about passages of four to eleven, some of which hold it, and some in two windows.
+    private static func squad(_ numbers: Range<Int>) -> String {
+        let paragraphs = numbers.map { number in
+            let (passage, word) = (passage(number), words[number * 3 % words.count])
+            let start = passage.components(separatedBy: " ").prefix { $0 != word }.reduce(0) { $0 + $1.count + 1 }
+            let answer = start < passage.count ? #"{"text": "\#(word)", "answer_start": \#(start)}"# : ""
+            return #"{"context": "\#(passage)", "qas": [{"id": "\#(number)", "question": "\#(word)", "#
+                + #""answers": [\#(answer)]}]}"#
+        }
+        return #"{"data": [{"paragraphs": [\#(paragraphs.joined(separator: ", "))]}]}"#
     }
 
     private func save(_ text: String, _ name: String) throws {
@@ -72,6 +91,20 @@ final class TextRunTests: TrainingRunTestCase {
             .replacingOccurrences(of: "/test.tsv", with: "/test.conll")
     }
 
+    private var reader: String {
+        classifier().replacingOccurrences(of: "sequence-classification", with: "question-answering")
+            .replacingOccurrences(of: "/train.tsv", with: "/train.json")
+            .replacingOccurrences(of: "/test.tsv", with: "/test.json")
+            .replacingOccurrences(of: "length: 12", with: "length: 10, stride: 2")
+    }
+
+    private var maskedModel: String {
+        classifier().replacingOccurrences(of: "sequence-classification", with: "masked-language-model")
+            .replacingOccurrences(of: "/train.tsv", with: "/words.txt")
+            .replacingOccurrences(of: "  validation: \(folder)/test.tsv\n", with: "")
+            .replacingOccurrences(of: "length: 12", with: "length: 12, held-out: 0.3")
+    }
+
     private var languageModel: String {
         """
         model:
@@ -99,28 +132,35 @@ final class TextRunTests: TrainingRunTestCase {
             var loss: Double
             var samples: Int
             var perplexity: Double?
+            var f1: Double?
+            var exactMatch: Double?
+            var questions: Int?
         }
         var last: Metrics?
     }
 
     private func validation(_ output: String) throws -> Summary.Metrics {
         let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(folder)/\(output)/summary.json"))
-        return try XCTUnwrap(try JSONDecoder().decode(Summary.self, from: bytes).last)
+        let decoder = JSONDecoder()
+        decoder.keyDecodingStrategy = .convertFromSnakeCase
+        return try XCTUnwrap(try decoder.decode(Summary.self, from: bytes).last)
     }
 
     /// The same losses at 1, 2 and 3 ranks, though each batch is filled up to another length and the last one leaves a
     /// rank of three without texts; the same validation, each sample counted once.
     func testRanksAgree() throws {
         let runs: [(name: String, recipe: String, samples: Int?)] = [
-            ("bert", classifier(), 11), ("gpt2", languageModel, nil), ("tags", tagger, nil),
+            ("bert", classifier(), 11), ("gpt2", languageModel, nil), ("tags", tagger, nil), ("answers", reader, nil),
+            ("masks", maskedModel, nil),
         ]
         for (name, recipe, samples) in runs {
             try write(recipe)
             assertDone(try train("\(name)1"))
             let (alone, judged) = (try losses("\(name)1"), try validation("\(name)1"))
-            XCTAssertEqual(alone.count, 12)
+            XCTAssertGreaterThanOrEqual(alone.count, 9)
             if let samples { XCTAssertEqual(judged.samples, samples) }
-            XCTAssertEqual(judged.perplexity != nil, name == "gpt2")
+            XCTAssertEqual(judged.perplexity != nil, ["gpt2", "masks"].contains(name))
+            XCTAssertEqual(judged.questions, name == "answers" ? 11 : nil)
             for ranks in [2, 3] {
                 assertDone(try train("\(name)\(ranks)", ranks: ranks))
                 for (step, (a, b)) in zip(alone, try losses("\(name)\(ranks)")).enumerated() {
@@ -128,6 +168,8 @@ final class TextRunTests: TrainingRunTestCase {
                 }
                 let other = try validation("\(name)\(ranks)")
                 XCTAssertEqual(other.samples, judged.samples)
+                XCTAssertEqual(other.exactMatch, judged.exactMatch)
+                XCTAssertEqual(other.f1, judged.f1)
                 XCTAssertEqual(other.loss, judged.loss, accuracy: 1e-4 * judged.loss)
             }
         }
@@ -145,7 +187,9 @@ final class TextRunTests: TrainingRunTestCase {
 
     /// A batch in three parts gives the losses of a batch in one.
     func testAccumulatingAgrees() throws {
-        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
+        for (name, recipe) in [
+            ("bert", classifier()), ("gpt2", languageModel), ("answers", reader), ("masks", maskedModel),
+        ] {
             try write(recipe)
             assertDone(try train("\(name)-whole"))
             assertDone(try train("\(name)-parts", "train.accumulate=3"))
@@ -158,8 +202,10 @@ final class TextRunTests: TrainingRunTestCase {
     /// Texts sent by the coordinator train the same network; the other ranks have no files at all.
     func testScatteredTextsTrainTheSame() throws {
         try FileManager.default.createDirectory(atPath: folder + "/elsewhere", withIntermediateDirectories: true)
-        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
-            try write(recipe.replacingOccurrences(of: folder + "/t", with: "t"))
+        for (name, recipe) in [
+            ("bert", classifier()), ("gpt2", languageModel), ("answers", reader), ("masks", maskedModel),
+        ] {
+            try write(recipe.replacingOccurrences(of: "\(folder)/", with: ""))
             func run(_ output: String, othersIn place: String, _ sharding: String) throws -> Outcome {
                 let command = arguments(output, ["data.sharding=\(sharding)"], [])
                 let first = ["/bin/bash", Launch.launcher, "-np", "1", "--wdir", folder] + command
@@ -174,7 +220,9 @@ final class TextRunTests: TrainingRunTestCase {
     }
 
     func testResumingIsExact() throws {
-        for (name, recipe) in [("bert", classifier()), ("gpt2", languageModel)] {
+        for (name, recipe) in [
+            ("bert", classifier()), ("gpt2", languageModel), ("answers", reader), ("masks", maskedModel),
+        ] {
             try write(
                 recipe.replacingOccurrences(of: "name: sgd", with: "name: adamw")
                     .replacingOccurrences(of: ", momentum: 0.9", with: ""))

@@ -1,5 +1,7 @@
 import Foundation
+import Layers
 import Models
+import Tensors
 import XCTest
 
 final class HuggingFaceConfigTests: XCTestCase {
@@ -65,8 +67,11 @@ final class HuggingFaceConfigTests: XCTestCase {
             message(miniLM.replacingOccurrences(of: #""gelu""#, with: #""relu""#)),
             #"config.json: hidden_act is "relu", which is not supported; supported: "gelu""#)
         XCTAssertEqual(
-            message(miniLM.replacingOccurrences(of: "1e-12", with: "1e-5")),
-            "config.json: layer_norm_eps is 1e-05, which is not supported; supported: 1e-12")
+            message(miniLM.replacingOccurrences(of: "1e-12", with: "\"small\"")),
+            "config.json: layer_norm_eps is \"small\", which is not supported; supported: a number")
+        XCTAssertEqual(
+            message(miniLM.replacingOccurrences(of: "1e-12", with: "0")),
+            "architecture bert: epsilon is 0.0, expected above 0 and less than 1")
         XCTAssertEqual(
             changed("is_decoder", "true"), "config.json: is_decoder is true, which is not supported; supported: false")
         XCTAssertEqual(
@@ -94,6 +99,38 @@ final class HuggingFaceConfigTests: XCTestCase {
         XCTAssertFalse(Architecture.isKnown(huggingFace: Data(#"{"architecture": "resnet50"}"#.utf8)))
         XCTAssertTrue(Architecture.isKnown(huggingFace: Data(miniLM.utf8)))
         XCTAssertEqual(message(String(repeating: #"{"a":"#, count: 100_000)), "config.json: is not a JSON object")
+    }
+
+    func testEpsilonAndTheDropoutOfAttention() throws {
+        XCTAssertEqual(try architecture(miniLM).rates, [:])
+        let other = try architecture(
+            miniLM.replacingOccurrences(of: "1e-12", with: "1e-5")
+                .replacingOccurrences(of: #""attention_probs_dropout_prob": 0.1"#, with: #""attention_probs_dropout_prob": 0"#))
+        XCTAssertEqual(other.rates, ["epsilon": 1e-5, "attention-dropout": 0])
+        XCTAssertNil(other.dropout)
+        XCTAssertEqual(try architecture(other.huggingFaceConfig()), other)
+        XCTAssertEqual(try other.with(dropout: 0.3).rates, ["epsilon": 1e-5], "a dropout is that of attention too")
+        XCTAssertNotEqual(other, try architecture(miniLM))
+        let gpt2 = try architecture(
+            #"{"model_type": "gpt2", "resid_pdrop": 0.2, "embd_pdrop": 0.2, "layer_norm_epsilon": 1e-6}"#)
+        XCTAssertEqual(gpt2.dropout, 0.2)
+        XCTAssertEqual(gpt2.rates, ["epsilon": 1e-6, "attention-dropout": 0.1])
+        XCTAssertEqual(try architecture(gpt2.huggingFaceConfig()), gpt2)
+
+        // They do what they say.
+        func logits(_ rates: [String: Float], isTraining: Bool = false, dropout: Float? = nil) throws -> [Float] {
+            let plain = try SmallText.architecture("bert", "token-classification")
+            let network = try Architecture(
+                named: plain.name, variant: plain.variant, sizes: plain.sizes, classes: 3, dropout: dropout, rates: rates
+            ).network()
+            Formula.fill(network)
+            return try network(SmallText.tokens, ForwardContext(isTraining: isTraining, seed: 1)).scalars
+        }
+        XCTAssertNotEqual(try logits(["epsilon": 0.1]), try logits([:]))
+        XCTAssertEqual(try logits(["attention-dropout": 0.5]), try logits([:]))
+        let (none, some) = (try logits([:], isTraining: true, dropout: 0), ["attention-dropout": Float(0.5)])
+        XCTAssertNotEqual(try logits(some, isTraining: true, dropout: 0), none)
+        XCTAssertEqual(try logits([:], dropout: 0), none)
     }
 
     /// What is written is read as the same network.

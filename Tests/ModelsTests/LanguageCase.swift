@@ -104,7 +104,7 @@ enum SmallText {
     static func labels(_ output: OutputKind) -> (labels: Tensor, counted: Int) {
         switch output {
         case .classes: return (Tensor(indices: [2, 0], shape: [2]), 2)
-        case .spans: return (Tensor(indices: [2, 5, 4, 7], shape: [2, 2]), 2)
+        case .spans: return (Tensor(indices: [2, 5, 4, 7], shape: [2, 2]), 4)
         case .tokenClasses:
             let ids = tokens.indices
             let labels = ids.indices.map { ids[$0] == 0 || $0 % length == 0 ? -100 : Int32($0 * 7 % 3) }

@@ -34,7 +34,15 @@ final class TextFileTests: XCTestCase {
         for family in ["bert", "distilbert", "gpt2"] {
             for variant in try Architecture(named: family).variants {
                 for dropout in [nil, 0.25] as [Float?] {
-                    let network = try SmallText.network(family, variant, dropout: dropout)
+                    let plain = try SmallText.architecture(family, variant, dropout: dropout)
+                    // transformers has no ε in the configuration of DistilBERT.
+                    let rates: [String: Float] =
+                        family == "distilbert" ? ["attention-dropout": 0] : ["epsilon": 1e-6, "attention-dropout": 0]
+                    let network = try Architecture(
+                        named: plain.name, variant: plain.variant, sizes: plain.sizes, classes: plain.classes,
+                        dropout: dropout, rates: dropout == nil ? [:] : rates
+                    ).network()
+                    Formula.fill(network)
                     try WeightFile(network).write(to: path, as: .graftHDF5)
                     let (copy, report) = try WeightLoader.network(from: WeightFile.read(path), path: path)
                     XCTAssertEqual(copy.architecture, network.architecture)

@@ -95,6 +95,20 @@ final class TextHeadTests: XCTestCase {
         }
     }
 
+    /// The loss of an answer does not depend on how far a batch is filled up.
+    func testPaddingIsNoPlaceForAnAnswer() throws {
+        for family in ["bert", "distilbert"] {
+            let network = try SmallText.network(family, "question-answering")
+            let losses = try [8, SmallText.length].map { length in
+                try network.crossEntropy(
+                    SmallText.tokens.sliced(axis: 0, 1..<2).sliced(axis: 1, 0..<length),
+                    labels: Tensor(indices: [4, 7], shape: [1, 2]), .inference
+                ).scalar
+            }
+            assertClose([losses[1]], [losses[0]], tolerance: 1e-5, family)
+        }
+    }
+
     func testAnswersThatWereCutOffCountNothing() throws {
         let network = try SmallText.network("bert", "question-answering")
         func loss(_ labels: [Int32], _ ignored: Int32?) throws -> Float {

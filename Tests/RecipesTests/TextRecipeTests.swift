@@ -29,6 +29,7 @@ final class TextRecipeTests: XCTestCase {
         XCTAssertEqual(text.offsets, .sequential)
         XCTAssertEqual(text.columns, TextColumns(text: "2", pair: "b", label: "c"))
         XCTAssertEqual(try recipe("  text: {held-out: 0.1}").data.text.heldOut, 0.1)
+        XCTAssertEqual(try recipe("  text: {stride: 0}").data.text.stride, 0)
         let sized = try recipe("", model: "{architecture: gpt2, sizes: {layers: 2, padding: 0}, dropout: 0}").model
         XCTAssertEqual(sized.sizes, ["layers": 2, "padding": 0])
         XCTAssertEqual(sized.dropout, 0)
@@ -41,6 +42,7 @@ final class TextRecipeTests: XCTestCase {
                 "{architecture: gpt2, sizes: {layers: 2, width: 8}}"
             ),
             ("  text: {columns: {label: '3'}}", "{weights: w, dropout: 0.2}"),
+            ("  text: {length: 384, stride: 128}", "{weights: w, variant: question-answering, head: new}"),
         ] {
             let whole = try recipe(data, model: model)
             XCTAssertEqual(try Recipe(yaml: whole.yaml, file: "r.yaml"), whole)

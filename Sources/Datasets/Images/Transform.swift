@@ -173,7 +173,7 @@ public struct Transform: Codable, Equatable, Sendable {
             return .pixels(try changed(pixels, name: name, using: &generator, &seconds))
         case .encoded(let bytes):
             return .pixels(try changed(encoded: bytes, name: name, using: &generator, &seconds))
-        case .text, .words, .tokens:
+        case .text, .words, .question, .tokens:
             throw DatasetError.notAnImage(path: name)
         }
     }

@@ -7,10 +7,12 @@ import Foundation
 ///
 /// ```
 /// "GRAFTSH1"  source  fingerprint  class count, class names…  label count, labels (int32)…  sample count
-/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats, 3 text, 4 two texts, 5 tokens, 6 words)
+/// per sample: number (u64)  name  kind (u8: 0 file, 1 pixels, 2 floats, 3 text, 4 two texts, 5 tokens, 6 words,
+///                                        7 question)
 ///             kind 0: byte count (u64), bytes;  1 and 2: width, height, channels (u32), values
 ///             kinds 3 and 4: texts;  5: token count (u64), tokens (int32)
 ///             kind 6: word count (u64), words; labels (int32)
+///             kind 7: number, window (u64), question, context, answer count (u64), per answer start (u64), text
 /// texts: byte count (u32), UTF-8
 /// ```
 public struct SampleShardEncoder {
@@ -75,6 +77,16 @@ public struct SampleShardEncoder {
             pending.appendInteger(UInt64(words.count))
             for word in words { pending.appendText(word) }
             for label in labels { pending.appendInteger(UInt32(bitPattern: label)) }
+        case .question(let question):
+            pending.append(7)
+            for number in [question.number, question.window] { pending.appendInteger(UInt64(number)) }
+            pending.appendText(question.question)
+            pending.appendText(question.context)
+            pending.appendInteger(UInt64(question.answers.count))
+            for answer in question.answers {
+                pending.appendInteger(UInt64(answer.start))
+                pending.appendText(answer.text)
+            }
         case .tokens(let tokens):
             pending.append(5)
             pending.appendInteger(UInt64(tokens.count))
@@ -239,6 +251,7 @@ private struct ShardReader {
             }
             return integers(Int(count)).map { (index, name, .words(words, labels: $0)) }
         }
+        if kind == 7 { return try question().map { (index, name, .question($0)) } }
         guard let width = integer(UInt32.self), let height = integer(UInt32.self),
             let channels = integer(UInt32.self)
         else { return nil }
@@ -258,6 +271,21 @@ private struct ShardReader {
             }
         }
         return (index, name, .image(.values(FloatImage(width: w, height: h, channels: c, values: values))))
+    }
+
+    private mutating func question() throws -> QuestionWindow? {
+        guard let number = integer(UInt64.self), let window = integer(UInt64.self), let question = try text(),
+            let context = try text(), let count = integer(UInt64.self)
+        else { return nil }
+        guard count <= 1 << 20 else { throw DatasetError.damagedShard(reason: "\(count) answers") }
+        var answers: [QuestionWindow.Answer] = []
+        for _ in 0..<count {
+            guard let start = integer(UInt64.self), let answer = try text() else { return nil }
+            answers.append(QuestionWindow.Answer(answer, start: Int(clamping: start)))
+        }
+        return QuestionWindow(
+            number: Int(clamping: number), question: question, context: context, answers: answers,
+            window: Int(clamping: window))
     }
 
     private mutating func take(_ count: Int) -> ArraySlice<UInt8>? {

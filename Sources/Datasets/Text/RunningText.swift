@@ -1,11 +1,11 @@
 import Foundation
 
-/// Running text cut into blocks of tokens, in each of which every token is to be predicted from those before it; held in
-/// memory as tokens.
+/// Running text cut into blocks of tokens, in each of which every token is to be predicted from those before it, or masked
+/// ones from those around them; held in memory as tokens.
 ///
 /// With L the length of a block, there are as many samples as blocks have room one behind the other. In order, sample i is
 /// the L + 1 tokens from i · L on (L to read, and each one's successor), the last sample what is left: every token but the
-/// first is predicted exactly once. At random places, the places where a block can begin are divided evenly among the
+/// first is predicted exactly once. Where no successors are wanted, blocks share no token. At random places, the places where a block can begin are divided evenly among the
 /// samples, and the loader takes one of a sample's by seed, epoch and sample: blocks begin everywhere alike, as they
 /// would by chance, and each epoch sees all parts of the text.
 public final class RunningText: Dataset, @unchecked Sendable {
@@ -16,6 +16,8 @@ public final class RunningText: Dataset, @unchecked Sendable {
     public let classNames: [String] = []
     public let labels: [Int32]
     public let length: Int
+    /// The tokens that a block shares with the next one: 1 where successors are predicted, else 0.
+    public let overlap: Int
     public let offsets: Offsets
     public let tokens: [Int32]
 
@@ -24,9 +26,10 @@ public final class RunningText: Dataset, @unchecked Sendable {
     /// - Parameters:
     ///   - part: of the file's characters (Unicode scalars), from 0 to 1: 0..<0.9 leaves out the last tenth.
     ///   - length: the tokens of a block.
-    /// - Throws: `DatasetError` naming file and line of what is not UTF-8, or a text of fewer than two tokens.
+    /// - Throws: `DatasetError` naming file and line of what is not UTF-8, or a text with nothing to predict.
     public convenience init(
-        at path: String, part: Range<Double> = 0..<1, tokenizer: Tokenizer, length: Int, offsets: Offsets
+        at path: String, part: Range<Double> = 0..<1, tokenizer: Tokenizer, length: Int, overlap: Int = 1,
+        offsets: Offsets
     ) throws {
         let text = try TextFile.read(path)
         let scalars = text.unicodeScalars
@@ -36,17 +39,29 @@ public final class RunningText: Dataset, @unchecked Sendable {
         let chosen =
             part == 0..<1 ? text : String(scalars[place(part.lowerBound)..<place(part.upperBound)])
         let tokens = try tokenizer.encode(chosen, addingSpecialTokens: false).tokens
-        try self.init(tokens, source: path, length: length, offsets: offsets)
+        try self.init(tokens, source: path, length: length, overlap: overlap, offsets: offsets)
     }
 
-    /// - Throws: `DatasetError.noTokens` for fewer than two.
-    public init(_ tokens: [Int32], source: String, length: Int, offsets: Offsets) throws {
-        guard tokens.count > 1 else { throw DatasetError.noTokens(path: source) }
+    /// What a network over text reads, cut as `input` asks.
+    ///
+    /// - Throws: as above.
+    public convenience init(
+        at path: String, part: Range<Double> = 0..<1, _ input: TextInput, offsets: Offsets
+    ) throws {
+        try self.init(
+            at: path, part: part, tokenizer: input.tokenizer, length: input.blockLength, overlap: input.blockOverlap,
+            offsets: offsets)
+    }
+
+    /// - Throws: `DatasetError.noTokens` for no more than blocks share.
+    public init(_ tokens: [Int32], source: String, length: Int, overlap: Int = 1, offsets: Offsets) throws {
+        guard tokens.count > overlap else { throw DatasetError.noTokens(path: source) }
         self.source = source
         self.length = max(1, length)
+        self.overlap = overlap
         self.offsets = offsets
         self.tokens = tokens
-        labels = [Int32](repeating: 0, count: (tokens.count - 1 + self.length - 1) / self.length)
+        labels = [Int32](repeating: 0, count: (tokens.count - overlap + self.length - 1) / self.length)
     }
 
     /// Where sample `index` is in `tokens`.
@@ -54,12 +69,12 @@ public final class RunningText: Dataset, @unchecked Sendable {
         switch offsets {
         case .sequential:
             let start = index * length
-            return start..<min(start + length + 1, tokens.count)
+            return start..<min(start + length + overlap, tokens.count)
         case .random:
-            let starts = max(1, tokens.count - length)
+            let starts = max(1, tokens.count - overlap - length + 1)
             let first = index * starts / labels.count
             let last = max(first, (index + 1) * starts / labels.count - 1)
-            return first..<min(last + length + 1, tokens.count)
+            return first..<min(last + length + overlap, tokens.count)
         }
     }
 

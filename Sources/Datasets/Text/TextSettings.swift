@@ -8,10 +8,16 @@ public struct TextSettings: Codable, Equatable, Sendable {
     public var length: Int
     /// Which columns of a table hold text and label.
     public var columns: TextColumns
+    /// The tokens that two windows of a passage share; of questions only.
+    public var stride: Int?
+    /// Whether some questions that the network was trained with have no answer.
+    public var mayHaveNoAnswer: Bool?
 
-    public init(length: Int, columns: TextColumns = TextColumns()) {
-        self.length = length
-        self.columns = columns
+    public init(
+        length: Int, columns: TextColumns = TextColumns(), stride: Int? = nil, mayHaveNoAnswer: Bool? = nil
+    ) {
+        (self.length, self.columns) = (length, columns)
+        (self.stride, self.mayHaveNoAnswer) = (stride, mayHaveNoAnswer)
     }
 }
 
@@ -20,11 +26,17 @@ extension WeightMetadata {
     private static let settingsNote = "text"
 
     /// Notes the tokenizer and settings, so that whoever has the weights needs nothing else.
-    public mutating func note(_ input: TextInput, _ columns: TextColumns) throws {
+    ///
+    /// - Parameter mayHaveNoAnswer: of questions, whether some of the training data have none.
+    public mutating func note(
+        _ input: TextInput, _ columns: TextColumns, mayHaveNoAnswer: Bool? = nil
+    ) throws {
         notes[Self.tokenizerNote] = String(decoding: input.tokenizer.json(), as: UTF8.self)
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys]
-        let settings = TextSettings(length: input.length, columns: columns)
+        let settings = TextSettings(
+            length: input.length, columns: columns, stride: input.labels == .spans ? input.stride : nil,
+            mayHaveNoAnswer: mayHaveNoAnswer)
         notes[Self.settingsNote] = String(decoding: try encoder.encode(settings), as: UTF8.self)
     }
 

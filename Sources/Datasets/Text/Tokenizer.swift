@@ -96,6 +96,16 @@ public struct Tokenizer: Sendable {
         return try core.windows(texts, addingSpecialTokens, maximumLength, stride, truncation)
     }
 
+    /// Tokens of a text with the special ones that stand around a single text: `[CLS] … [SEP]`. They have no offsets.
+    public func framed(_ tokens: some Collection<Int32>) -> Encoding {
+        var text = TokenizedText()
+        for (word, token) in tokens.enumerated() { text.append(token, from: 0..<0, word: word) }
+        return core.template.assemble([(text, 0..<tokens.count)], addingSpecialTokens: true)
+    }
+
+    /// Whether a token stands for no text of its own: [CLS], [PAD], [UNK], ….
+    public func isSpecial(_ token: Int32) -> Bool { core.specialTokens.contains(token) }
+
     /// The text that tokens stand for, as near as they tell: pieces joined, and WordPiece's spaces before punctuation
     /// taken away. Tokens that there are not are left out.
     public func decode(_ tokens: [Int32], skippingSpecialTokens: Bool = true) -> String {

@@ -54,7 +54,7 @@ final class TokenizerCore: Sendable {
     let template: SpecialTokenTemplate
     let trimming: OffsetTrimming
     let decoder: TokenDecoder
-    private let specialTokens: Set<Int32>
+    let specialTokens: Set<Int32>
     /// Normalised added tokens, which is how Hugging Face decodes them.
     private let normalizedContents: [Int32: [UInt8]]
     /// Looked for in the text as it is, and in normalised text.

@@ -3,7 +3,7 @@
 // Papers: Devlin, Chang, Lee, Toutanova, "BERT: Pre-training of Deep Bidirectional Transformers for Language
 //   Understanding", 2018, https://arxiv.org/abs/1810.04805; the small sizes: Turc et al. 2019,
 //   https://arxiv.org/abs/1908.08962; the embeddings: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
-// Variants: post-norm blocks, exact GELU, ε 1e-12, dropout 0.1 everywhere (none in the embedding variants), and
+// Variants: post-norm blocks, exact GELU, ε 1e-12 or another, dropout 0.1 everywhere (none in the embedding variants), and
 //   `sequence-classification`: tanh pooler over the first token, linear classifier (BertForSequenceClassification);
 //   `token-classification`: linear classifier over every token (BertForTokenClassification);
 //   `question-answering`: two logits a token (BertForQuestionAnswering);
@@ -87,9 +87,9 @@ public enum BERT {
         dropouts: [
             ("hidden_dropout_prob", 0.1), ("attention_probs_dropout_prob", 0.1), ("classifier_dropout", nil),
         ],
+        attentionDropout: "attention_probs_dropout_prob", epsilon: ("layer_norm_eps", 1e-12),
         fixed: [
-            ("hidden_act", [.string("gelu")]), ("layer_norm_eps", [.number(1e-12)]),
-            ("position_embedding_type", [.string("absolute")]), ("is_decoder", [.bool(false)]),
+            ("hidden_act", [.string("gelu")]), ("position_embedding_type", [.string("absolute")]), ("is_decoder", [.bool(false)]),
             ("add_cross_attention", [.bool(false)]), ("tie_word_embeddings", [.bool(true)]),
             ("problem_type", [.null, .string("single_label_classification")]),
         ])
@@ -125,7 +125,8 @@ public enum BERT {
         _ architecture: Architecture, _ task: EncoderTask, _ size: TransformerSize, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let (bert, dropout) = (scope / "bert", architecture.dropout ?? task.publishedDropout)
+        let (bert, rates) = (scope / "bert", TransformerRates(architecture, task.publishedDropout, Self.epsilon))
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
         let embeddings = NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout)
         var stages = [
             Stage(name: "embeddings", parameterPrefixes: ["bert.embeddings"], module: embeddings)
@@ -137,7 +138,7 @@ public enum BERT {
             stages.append(
                 Stage(
                     name: "layer.\(index)", parameterPrefixes: [layer.path],
-                    module: block(layer, size, dropout: dropout, isFirstPositionEnough: isFirstPositionEnough)))
+                    module: block(layer, size, rates, isFirstPositionEnough: isFirstPositionEnough)))
         }
         func finished(_ head: any Module, _ prefix: String, newWithHead: String? = nil) -> Network {
             Network(
@@ -163,7 +164,8 @@ public enum BERT {
         case .questionAnswering:
             return finished(SpanHead(linear: Linear.encoding(scope / "qa_outputs", size.width, 2)), "qa_outputs")
         case .maskedLanguageModel:
-            return finished(maskedTokenHead(scope / "cls" / "predictions", embeddings.words.weight, size), "cls")
+            let predictions = scope / "cls" / "predictions"
+            return finished(maskedTokenHead(predictions, embeddings.words.weight, size, epsilon: epsilon), "cls")
         case .embedding, .meanEmbedding:
             stages.append(
                 Stage(
@@ -173,13 +175,14 @@ public enum BERT {
     }
 
     private static func block(
-        _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
+        _ scope: Scope, _ size: TransformerSize, _ rates: TransformerRates, isFirstPositionEnough: Bool
     ) -> PostNormBlock {
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
         let (width, maps, output) = (size.width, scope / "attention" / "self", scope / "attention" / "output")
         return PostNormBlock(
             query: Linear.encoding(maps / "query", width, width), key: Linear.encoding(maps / "key", width, width),
             value: Linear.encoding(maps / "value", width, width),
-            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
+            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: rates.attentionDropout),
             attentionOutput: ResidualLinear(Linear.encoding(output / "dense", width, width), dropout: dropout),
             attentionNorm: LayerNorm(output / "LayerNorm", width: width, epsilon: epsilon),
             feedForward: FeedForward(
@@ -191,7 +194,7 @@ public enum BERT {
     }
 
     private static func maskedTokenHead(
-        _ scope: Scope, _ words: Parameter, _ size: TransformerSize
+        _ scope: Scope, _ words: Parameter, _ size: TransformerSize, epsilon: Float
     ) -> MaskedTokenHead {
         let bias = scope.parameter("bias", shape: [size.vocabulary], role: .bias, initializer: .zeros)
         let transform = scope / "transform"

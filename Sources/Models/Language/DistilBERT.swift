@@ -7,11 +7,12 @@
 //   (DistilBertForSequenceClassification);
 //   `token-classification`: linear classifier over every token (DistilBertForTokenClassification);
 //   `question-answering`: two logits a token, dropout 0.1 before them (DistilBertForQuestionAnswering);
+//   `masked-language-model`: transform, then the word embedding as decoder (DistilBertForMaskedLM);
 //   `embedding`, `mean-embedding`: the mean over tokens, of unit length or as it is (sentence-transformers).
 // Input: tokens N×T, `Int32`; the padding token, 0 unless `padding` of the sizes says otherwise, is seen by no position.
 // Weight names: Hugging Face's — distilbert.embeddings.word_embeddings,
-//   distilbert.transformer.layer.0.attention.q_lin, …, pre_classifier, classifier, qa_outputs. Files of the bare
-//   DistilBertModel (no `distilbert.`) are read too.
+//   distilbert.transformer.layer.0.attention.q_lin, …, pre_classifier, classifier, qa_outputs, vocab_transform. Files
+//   of the bare DistilBertModel (no `distilbert.`) are read too.
 // Checked against: transformers' network of every variant — logits, loss and gradients, with padding
 //   (Tests/ModelsTests/Reference).
 
@@ -23,9 +24,9 @@ extension Family {
         title: "DistilBERT", names: DistilBERT.sizes.names,
         member: { asked in
             guard let (name, sizes, size) = try DistilBERT.sizes.find(asked) else { return nil }
-            let task = try asked.choose(from: DistilBERT.variants)
+            let task = try asked.choose(from: EncoderTask.allCases)
             return Member(
-                name: name, variant: task, of: DistilBERT.variants, sizes: sizes,
+                name: name, variant: task, of: EncoderTask.allCases, sizes: sizes,
                 input: .tokens(size.tokens(padding: size.padding)), output: task.output, classes: task.classes(size),
                 build: { DistilBERT.network($0, task, size, seed: $1) })
         },
@@ -38,6 +39,7 @@ extension Family {
                 ])
         ],
         leftOut: [("distilbert.embeddings.position_ids", "only counts positions")],
+        tied: [("vocab_projector.weight", "distilbert.embeddings.word_embeddings.weight")],
         heads: [
             "classifier", "pre_classifier", "qa_outputs", "vocab_transform", "vocab_layer_norm", "vocab_projector",
         ],
@@ -47,7 +49,6 @@ extension Family {
 public enum DistilBERT {
     public typealias Variant = EncoderTask
 
-    static let variants = EncoderTask.allCases.filter { $0 != .maskedLanguageModel }
     static let sizes = TransformerSizes(
         name: "distilbert", standard: base, published: [("distilbert_base", base)])
 
@@ -55,8 +56,8 @@ public enum DistilBERT {
     fileprivate static let classes: [(name: String, task: EncoderTask)] = [
         ("DistilBertForSequenceClassification", .sequenceClassification),
         ("DistilBertForTokenClassification", .tokenClassification),
-        ("DistilBertForQuestionAnswering", .questionAnswering), ("DistilBertModel", .embedding),
-        ("DistilBertModel", .meanEmbedding), ("DistilBertForMaskedLM", .embedding),
+        ("DistilBertForQuestionAnswering", .questionAnswering), ("DistilBertForMaskedLM", .maskedLanguageModel),
+        ("DistilBertModel", .embedding), ("DistilBertModel", .meanEmbedding),
     ]
     private static let base = TransformerSize(
         layers: 6, width: 768, vocabulary: 30_522, positions: 512, padding: 0)
@@ -70,6 +71,7 @@ public enum DistilBERT {
         dropouts: [
             ("dropout", 0.1), ("attention_dropout", 0.1), ("seq_classif_dropout", 0.2), ("qa_dropout", 0.1),
         ],
+        attentionDropout: "attention_dropout",
         fixed: [
             ("activation", [.string("gelu")]),
             ("problem_type", [.null, .string("single_label_classification")]),
@@ -87,8 +89,10 @@ public enum DistilBERT {
         let task: EncoderTask
         if weights.has("classifier.weight") {
             task = weights.has("pre_classifier.weight") ? .sequenceClassification : .tokenClassification
+        } else if weights.has("qa_outputs.weight") {
+            task = .questionAnswering
         } else {
-            task = weights.has("qa_outputs.weight") ? .questionAnswering : .embedding
+            task = weights.has("vocab_transform.weight") ? .maskedLanguageModel : .embedding
         }
         return sizes.recognition(size, task.rawValue)
     }
@@ -97,11 +101,11 @@ public enum DistilBERT {
         _ architecture: Architecture, _ task: EncoderTask, _ size: TransformerSize, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let (bert, dropout) = (scope / "distilbert", architecture.dropout ?? task.publishedDropout)
+        let (bert, rates) = (scope / "distilbert", TransformerRates(architecture, task.publishedDropout, Self.epsilon))
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
+        let embeddings = NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout)
         var stages = [
-            Stage(
-                name: "embeddings", parameterPrefixes: ["distilbert.embeddings"],
-                module: NormalizedEmbeddings(bert / "embeddings", size, epsilon: epsilon, dropout: dropout))
+            Stage(name: "embeddings", parameterPrefixes: ["distilbert.embeddings"], module: embeddings)
         ]
         for index in 0..<size.layers {
             let layer = bert / "transformer" / "layer" / index
@@ -109,7 +113,7 @@ public enum DistilBERT {
             stages.append(
                 Stage(
                     name: "layer.\(index)", parameterPrefixes: [layer.path],
-                    module: block(layer, size, dropout: dropout, isFirstPositionEnough: isFirstPositionEnough)))
+                    module: block(layer, size, rates, isFirstPositionEnough: isFirstPositionEnough)))
         }
         func finished(_ head: any Module, _ prefix: String, newWithHead: String? = nil) -> Network {
             Network(
@@ -133,7 +137,15 @@ public enum DistilBERT {
             return finished(head("classifier", architecture.classes, dropout: dropout), "classifier")
         case .questionAnswering:
             return finished(SpanHead(linear: head("qa_outputs", 2, dropout: dropout)), "qa_outputs")
-        case .embedding, .meanEmbedding, .maskedLanguageModel:
+        case .maskedLanguageModel:
+            let bias = (scope / "vocab_projector").parameter(
+                "bias", shape: [size.vocabulary], role: .bias, initializer: .zeros)
+            let head = MaskedTokenHead(
+                dense: Linear.encoding(scope / "vocab_transform", size.width, size.width),
+                norm: LayerNorm(scope / "vocab_layer_norm", width: size.width, epsilon: epsilon),
+                weight: embeddings.words.weight, bias: bias)
+            return finished(head, "vocab_*")
+        case .embedding, .meanEmbedding:
             stages.append(
                 Stage(
                     name: "pooling", parameterPrefixes: [], module: MeanPooling(hasUnitLength: task == .embedding)))
@@ -142,13 +154,14 @@ public enum DistilBERT {
     }
 
     private static func block(
-        _ scope: Scope, _ size: TransformerSize, dropout: Float, isFirstPositionEnough: Bool
+        _ scope: Scope, _ size: TransformerSize, _ rates: TransformerRates, isFirstPositionEnough: Bool
     ) -> PostNormBlock {
+        let (dropout, epsilon) = (rates.dropout, rates.epsilon)
         let (width, maps) = (size.width, scope / "attention")
         return PostNormBlock(
             query: Linear.encoding(maps / "q_lin", width, width), key: Linear.encoding(maps / "k_lin", width, width),
             value: Linear.encoding(maps / "v_lin", width, width),
-            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: dropout),
+            attention: SelfAttention(maps, heads: size.heads, isCausal: false, dropout: rates.attentionDropout),
             // transformers drops nothing behind the attention's output map.
             attentionOutput: ResidualLinear(Linear.encoding(maps / "out_lin", width, width), dropout: 0),
             attentionNorm: LayerNorm(scope / "sa_layer_norm", width: width, epsilon: epsilon),

@@ -68,10 +68,11 @@ public enum GPT2 {
             ("layers", "n_layer"), ("width", "n_embd"), ("heads", "n_head"), ("inner", "n_inner"),
             ("vocabulary", "vocab_size"), ("positions", "n_positions"), ("padding", "pad_token_id"),
         ],
-        dropouts: [("resid_pdrop", 0.1), ("embd_pdrop", 0.1), ("attn_pdrop", 0.1)],
+        dropouts: [("resid_pdrop", 0.1), ("embd_pdrop", 0.1), ("attn_pdrop", 0.1)], attentionDropout: "attn_pdrop",
+        epsilon: ("layer_norm_epsilon", 1e-5),
         fixed: [
             ("activation_function", [.string("gelu_new"), .string("gelu_pytorch_tanh")]),
-            ("layer_norm_epsilon", [.number(1e-5)]), ("scale_attn_weights", [.bool(true)]),
+            ("scale_attn_weights", [.bool(true)]),
             ("scale_attn_by_inverse_layer_idx", [.bool(false)]), ("add_cross_attention", [.bool(false)]),
             ("tie_word_embeddings", [.bool(true)]),
             ("problem_type", [.null, .string("single_label_classification")]),
@@ -98,8 +99,8 @@ public enum GPT2 {
         _ architecture: Architecture, _ variant: Variant, _ size: TransformerSize, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let (transformer, dropout) = (scope / "transformer", architecture.dropout ?? 0.1)
-        let embeddings = Embeddings(transformer, size, dropout: dropout)
+        let (transformer, rates) = (scope / "transformer", TransformerRates(architecture, 0.1, epsilon))
+        let embeddings = Embeddings(transformer, size, dropout: rates.dropout)
         var stages = [
             Stage(
                 name: "embeddings", parameterPrefixes: ["transformer.wte", "transformer.wpe"], module: embeddings)
@@ -109,12 +110,12 @@ public enum GPT2 {
             stages.append(
                 Stage(
                     name: "h.\(index)", parameterPrefixes: [block.path],
-                    module: Block(block, size, dropout: dropout)))
+                    module: Block(block, size, rates)))
         }
         stages.append(
             Stage(
                 name: "ln_f", parameterPrefixes: ["transformer.ln_f"],
-                module: LayerNorm(transformer / "ln_f", width: size.width, epsilon: epsilon)))
+                module: LayerNorm(transformer / "ln_f", width: size.width, epsilon: rates.epsilon)))
         guard variant == .sequenceClassification else {
             return Network(
                 architecture, store: scope.store, stages: stages,
@@ -163,8 +164,8 @@ public enum GPT2 {
         private let feedForwardNorm: LayerNorm
         private let feedForward: FeedForward
 
-        init(_ scope: Scope, _ size: TransformerSize, dropout: Float) {
-            let width = size.width
+        init(_ scope: Scope, _ size: TransformerSize, _ rates: TransformerRates) {
+            let (width, dropout) = (size.width, rates.dropout)
             // Maps that join the stream start smaller by √(2 · layers).
             let joining = 0.02 / Float(2 * size.layers).squareRoot()
             func linear(_ scope: Scope, _ inputs: Int, _ outputs: Int, joins: Bool = false) -> Linear {
@@ -172,12 +173,12 @@ public enum GPT2 {
                     scope, inputs: inputs, outputs: outputs, inputsFirst: true,
                     initializer: .normal(standardDeviation: joins ? joining : 0.02), biasInitializer: .zeros)
             }
-            attentionNorm = LayerNorm(scope / "ln_1", width: width, epsilon: GPT2.epsilon)
+            attentionNorm = LayerNorm(scope / "ln_1", width: width, epsilon: rates.epsilon)
             maps = linear(scope / "attn" / "c_attn", width, 3 * width)
-            attention = SelfAttention(scope / "attn", heads: size.heads, isCausal: true, dropout: dropout)
+            attention = SelfAttention(scope / "attn", heads: size.heads, isCausal: true, dropout: rates.attentionDropout)
             attentionOutput = ResidualLinear(
                 linear(scope / "attn" / "c_proj", width, width, joins: true), dropout: dropout)
-            feedForwardNorm = LayerNorm(scope / "ln_2", width: width, epsilon: GPT2.epsilon)
+            feedForwardNorm = LayerNorm(scope / "ln_2", width: width, epsilon: rates.epsilon)
             feedForward = FeedForward(
                 up: linear(scope / "mlp" / "c_fc", width, size.inner),
                 down: linear(scope / "mlp" / "c_proj", size.inner, width, joins: true), approximation: .tanh,

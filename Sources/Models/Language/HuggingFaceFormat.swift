@@ -13,6 +13,10 @@ struct HuggingFaceFormat: Sendable {
     let keys: [(size: String, key: String)]
     /// Keys of rates of dropout with the published ones; nil for one that follows the others unless it is said.
     let dropouts: [(key: String, published: Double?)]
+    /// Which of them is that of attention, and may be another than the rest.
+    let attentionDropout: String
+    /// The key of the ε of norms, with the published one; nil where transformers has it fixed.
+    var epsilon: (key: String, published: Double)?
     /// Keys that change what is computed, with the values that Graft computes. The first is transformers' own default.
     let fixed: [(key: String, supported: [JSONValue])]
 }
@@ -30,9 +34,12 @@ extension Architecture {
         let config = try HuggingFaceConfiguration(config)
         let format = try config.format
         try config.check(format)
+        let dropouts = try config.dropouts(format)
+        var rates = dropouts.rates
+        rates[Architecture.epsilon] = try config.epsilon(format)
         let described = try Architecture(
             named: format.sizes.name, variant: variant ?? config.variant(format), sizes: config.sizes(format),
-            dropout: config.dropout(format))
+            dropout: dropouts.dropout, rates: rates)
         let isClassifier = described.output == .classes || described.output == .tokenClasses
         self = try described.with(classes: classes ?? (isClassifier ? config.classes : nil))
     }
@@ -58,7 +65,8 @@ extension Architecture {
     public func huggingFaceConfig(classNames: [String]? = nil, keeping own: String? = nil) throws -> String {
         guard let format = family.huggingFace,
             let size = try format.sizes.find(MemberName(name: name, variant: nil, sizes: sizes))?.size,
-            let type = format.classes.first(where: { $0.variant == variant })?.name
+            let type = format.classes.first(where: { $0.variant == variant })?.name,
+            format.epsilon != nil || rates[Self.epsilon] == nil
         else { throw ModelError.hasNoConfiguration(architecture: description) }
         if let own, isDescribed(by: Data(own.utf8), as: type, classNames) { return own }
         var config = own.flatMap { HuggingFaceConfiguration($0, of: format) }?.values ?? [:]
@@ -67,8 +75,13 @@ extension Architecture {
         var numbers = size.numbers
         numbers["padding"] = tokens?.padding.map { Int($0) } ?? size.padding
         for (size, key) in format.keys { config[key] = numbers[size].map(JSONValue.integer) }
+        func decimal(_ rate: Float?) -> Double? { rate.flatMap { Double("\($0)") } }
         for (key, published) in format.dropouts {
-            config[key] = (dropout.flatMap { Double("\($0)") } ?? published).map(JSONValue.number)
+            let own = key == format.attentionDropout ? rates[Self.attentionDropout] : nil
+            config[key] = (decimal(own ?? dropout) ?? published).map(JSONValue.number)
+        }
+        if let (key, published) = format.epsilon {
+            config[key] = .number(decimal(rates[Self.epsilon]) ?? published)
         }
         for (key, supported) in format.fixed where supported.first != .null {
             if let said = config[key], supported.contains(where: { $0.means(said) }) { continue }
@@ -174,8 +187,8 @@ private struct HuggingFaceConfiguration {
         return numbers
     }
 
-    /// nil where the rates are the published ones.
-    func dropout(_ format: HuggingFaceFormat) throws -> Float? {
+    /// The rate of all dropout, and that of attention where it is another; nothing where rates are the published ones.
+    func dropouts(_ format: HuggingFaceFormat) throws -> (dropout: Float?, rates: [String: Float]) {
         var rates: [(key: String, rate: Double, published: Double?)] = []
         for (key, published) in format.dropouts {
             let value = values[key] ?? .null
@@ -185,14 +198,27 @@ private struct HuggingFaceConfiguration {
             }
             rates.append((key, rate, published))
         }
-        guard let first = rates.first, rates.contains(where: { $0.rate != $0.published ?? first.rate }) else {
-            return nil
-        }
-        if let other = rates.first(where: { $0.rate != first.rate }) {
+        let others = rates.filter { $0.key != format.attentionDropout }
+        guard let first = others.first else { return (nil, [:]) }
+        let isPublished = others.allSatisfy { $0.rate == $0.published ?? first.rate }
+        if !isPublished, let other = others.first(where: { $0.rate != first.rate }) {
             throw ModelError.unsupportedConfiguration(
                 key: other.key, value: "\(other.rate)", supported: ["\(first.rate), as \(first.key)"])
         }
-        return Float(first.rate)
+        let dropout = isPublished ? nil : Float(first.rate)
+        guard let attention = rates.first(where: { $0.key == format.attentionDropout }),
+            attention.rate != (isPublished ? attention.published : first.rate)
+        else { return (dropout, [:]) }
+        return (dropout, [Architecture.attentionDropout: Float(attention.rate)])
+    }
+
+    /// nil where it is the published one.
+    func epsilon(_ format: HuggingFaceFormat) throws -> Float? {
+        guard let (key, published) = format.epsilon, let value = values[key], value != .null else { return nil }
+        guard let epsilon = value.double else {
+            throw ModelError.unsupportedConfiguration(key: key, value: "\(value)", supported: ["a number"])
+        }
+        return JSONValue.number(published).means(value) ? nil : Float(epsilon)
     }
 
     /// In the order of outputs.

@@ -132,19 +132,29 @@ struct SpanHead: LabelledHead {
 
     func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor { try linear(x, context) }
 
-    /// Half the sum of two cross-entropies over positions.
+    /// The sum of two cross-entropies over positions. Padding is none of them: it would make the loss depend on how long the
+    /// other texts of a batch are.
     func crossEntropy(_ x: Tensor, _ labels: Labels, _ context: ForwardContext) throws -> Tensor {
-        let logits = try self(x, context).transposed([0, 2, 1])
+        let logits = Network.spanLogits(try self(x, context), keyMask: context.keyMask)
         let length = Int32(logits.shape[2])
         let ignored = labels.ignored ?? -100
         // Answers that a long text was cut before lie outside.
         let places = labels.tensor.indices.map { (0..<length).contains($0) ? $0 : ignored }
         let ends = Tensor(indices: places, shape: labels.tensor.shape)
-        return Labels(ends, smoothing: labels.smoothing, ignored: ignored).crossEntropy(of: logits) * 0.5
+        return Labels(ends, smoothing: labels.smoothing, ignored: ignored).crossEntropy(of: logits)
     }
 
     func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
         try linear.outputShape(for: input, in: pass)
+    }
+}
+
+extension Network {
+    /// Logits N×T×2 of `OutputKind.spans` as N×2×T: over which positions the two ends of an answer are chosen. Padding is
+    /// none of them.
+    package static func spanLogits(_ logits: Tensor, keyMask: Tensor?) -> Tensor {
+        let ends = logits.transposed([0, 2, 1])
+        return keyMask.map { ends + $0.reshaped([$0.shape[0], 1, $0.shape[1]]) } ?? ends
     }
 }
 

@@ -91,6 +91,20 @@ struct TransformerSize: Equatable, Sendable {
     }
 }
 
+/// What is dropped in training, and the ε of norms.
+struct TransformerRates {
+    let dropout: Float
+    let attentionDropout: Float
+    let epsilon: Float
+
+    /// Those of an architecture, by default the published ones.
+    init(_ architecture: Architecture, _ dropout: Float, _ epsilon: Float) {
+        self.dropout = architecture.dropout ?? dropout
+        attentionDropout = architecture.rates[Architecture.attentionDropout] ?? self.dropout
+        self.epsilon = architecture.rates[Architecture.epsilon] ?? epsilon
+    }
+}
+
 /// The sizes of a family: published ones by name, and any other.
 struct TransformerSizes: Sendable {
     /// The name of sizes that are none of the published ones.

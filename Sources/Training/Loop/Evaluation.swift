@@ -11,8 +11,7 @@ import Tensors
 ///   - batch: samples per forward pass of one rank.
 ///   - threads: that decode images or tokenise.
 ///   - isAskedToStop: whether to give up; asked on every rank between batches.
-///   - forward: what the loader gives to logits N×classes (of what predicts tokens N×T×vocabulary), where that is not
-///     the network in evaluation.
+///   - forward: what the loader gives to logits as `OutputKind` has them, where that is not the network in evaluation.
 /// - Returns: the sums over all ranks, the same on every rank.
 /// - Throws: what data and network throw, and `TrainingError.notFiniteLoss`, on every rank.
 public func evaluate(
@@ -20,9 +19,10 @@ public func evaluate(
     isAskedToStop: () -> Bool = { false }, forward: ((Batch, ForwardContext) throws -> Tensor)? = nil
 ) throws -> Evaluation {
     let architecture = network.architecture
+    let areSpans = architecture.output == .spans
     var metrics = ClassificationMetrics(
-        classes: architecture.classes, areTokens: architecture.labelsTokens,
-        tags: architecture.output == .tokenClasses ? loader.dataset.classNames : nil)
+        classes: areSpans ? 0 : architecture.classes, areTokens: architecture.labelsTokens,
+        tags: architecture.output == .tokenClasses ? loader.dataset.classNames : nil, areSpans: areSpans)
     let batch = largestBatch(architecture, batch)
     var skipped: [String] = []
     var isStopped = false
@@ -43,8 +43,12 @@ public func evaluate(
                 if isStopped { break }
                 skipped += samples.skipped
                 guard samples.count > 0 else { continue }
-                try requireLabels(samples.labels.indices, metrics)
-                let logits = try forward.map { try $0(samples, context) } ?? network.logits(of: samples.fields, context)
+                if !areSpans { try requireLabels(samples.labels.indices, metrics) }
+                var logits = try forward.map { try $0(samples, context) } ?? network.logits(of: samples.fields, context)
+                if areSpans {
+                    logits = Network.spanLogits(logits, keyMask: network.keyMask(of: samples.input))
+                    try metrics.countAnswers(logits, samples, of: loader.dataset)
+                }
                 let loss = crossEntropy(
                     logits, labels: samples.labels, ignoreIndex: metrics.areTokens ? Batch.ignoredLabel : nil)
                 metrics.countEntities(logits, samples.labels)
@@ -138,5 +142,5 @@ extension ForwardContext {
 
 extension Architecture {
     /// Whether tokens have labels, in place of samples.
-    var labelsTokens: Bool { output == .nextTokens || output == .tokenClasses }
+    var labelsTokens: Bool { [.nextTokens, .tokenClasses, .maskedTokens].contains(output) }
 }

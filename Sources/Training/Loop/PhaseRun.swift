@@ -196,6 +196,8 @@ final class PhaseRun {
         } crossEntropy: { fields, labels, smoothing in
             let classes = network.architecture.classes
             for label in labels.indices where label != Batch.ignoredLabel && !(0..<classes).contains(Int(label)) {
+                // Those of spans are positions.
+                if network.architecture.output == .spans { break }
                 throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
             }
             return try trunk.crossEntropy(fields, labels: labels, labelSmoothing: smoothing, context)
@@ -437,7 +439,7 @@ final class PhaseRun {
     }
 
     private var epochAccuracy: Double? {
-        loop.network.architecture.labelsTokens ? nil : loop.progress.epochFigures.accuracy
+        loop.network.architecture.output == .classes ? loop.progress.epochFigures.accuracy : nil
     }
 
     private func save(_ isBest: Bool) throws {

@@ -5,7 +5,7 @@ import Tensors
 /// Top-1 and top-5 accuracy, mean loss and the confusion matrix of a classifier, as sums.
 ///
 /// Sums of several batches or ranks add up with `merge`; counts are exact, whatever the order. Where tokens are
-/// predicted, every token is a sample.
+/// predicted, every token is a sample; of answers to questions, each of the two ends in each window of a passage.
 public struct ClassificationMetrics: Codable, Equatable, Sendable {
     public let classes: Int
     public private(set) var samples = 0
@@ -19,6 +19,8 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     public let areTokens: Bool
     /// Where the classes are tags of words, what became of the entities that they mark.
     public private(set) var entities: EntityCounts?
+    /// Of answers to questions, what became of these.
+    public private(set) var answers: AnswerCounts?
     private let tags: [String]?
 
     /// A larger vocabulary has no confusion matrix.
@@ -26,9 +28,13 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
 
     /// No samples yet.
     ///
-    /// - Parameter tags: the names of the classes, where they are tags of words.
-    public init(classes: Int, areTokens: Bool = false, tags: [String]? = nil) {
+    /// - Parameters:
+    ///   - classes: 0 for spans, whose classes are the positions of a sample.
+    ///   - tags: the names of the classes, where they are tags of words.
+    ///   - areSpans: whether samples are the ends of answers.
+    public init(classes: Int, areTokens: Bool = false, tags: [String]? = nil, areSpans: Bool = false) {
         self.tags = tags
+        answers = areSpans ? AnswerCounts() : nil
         entities = tags.map { _ in EntityCounts() }
         self.classes = classes
         self.areTokens = areTokens
@@ -41,11 +47,12 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
     /// smaller number; a logit that is not a number is never right.
     ///
     /// - Parameters:
-    ///   - logits: batch × classes, row-major.
+    ///   - logits: batch × classes, row-major; of spans 2·batch × positions.
     ///   - labels: one per row, each in 0..<classes; of tokens also `Batch.ignoredLabel`, which counts nothing.
     ///   - lossSum: sum of the losses of these samples.
     /// - Throws: `TrainingError.labelOutOfRange`; nothing has been counted then.
     public mutating func add(logits: UnsafeBufferPointer<Float>, labels: [Int32], lossSum: Double) throws {
+        let classes = answers == nil ? classes : logits.count / max(1, labels.count)
         precondition(
             logits.count == labels.count * classes,
             "metrics: \(logits.count) logits for \(labels.count) samples of \(classes) classes")
@@ -102,6 +109,27 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         }
     }
 
+    /// Counts the answers to the questions of a batch, where samples are spans.
+    ///
+    /// - Parameter logits: N×2×T.
+    /// - Throws: what the data set throws.
+    mutating func countAnswers(_ logits: Tensor, _ batch: Batch, of dataset: any Dataset) throws {
+        guard let places = batch["places"]?.indices else { return }
+        let length = logits.shape[2]
+        let windows = logits.withScalars { logits in
+            batch.indices.indices.map { sample in
+                WindowAnswer(
+                    begin: logits[2 * sample * length..<(2 * sample + 1) * length],
+                    end: logits[(2 * sample + 1) * length..<(2 * sample + 2) * length],
+                    places: places[2 * sample * length..<(2 * sample + 2) * length])
+            }
+        }
+        for (index, window) in zip(batch.indices, windows) {
+            guard case .question(let question) = try dataset.storedSample(at: index) else { continue }
+            answers?.add(window, to: question)
+        }
+    }
+
     /// Adds the sums of another part of the same evaluation.
     public mutating func merge(_ other: ClassificationMetrics) {
         precondition(classes == other.classes, "metrics: \(classes) classes and \(other.classes)")
@@ -110,6 +138,7 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         top5Count += other.top5Count
         lossSum += other.lossSum
         if let counts = other.entities { entities?.merge(counts) }
+        if let counts = other.answers { answers?.merge(counts) }
         for index in confusion.indices { confusion[index] += other.confusion[index] }
     }
 
@@ -119,7 +148,8 @@ public struct ClassificationMetrics: Codable, Equatable, Sendable {
         let loss = lossSum / count
         return MetricsSummary(
             top1: Double(top1Count) / count, top5: Double(top5Count) / count, loss: loss, samples: samples,
-            perplexity: areTokens && tags == nil ? exp(loss) : nil, f1: entities?.f1)
+            perplexity: areTokens && tags == nil ? exp(loss) : nil, f1: entities?.f1 ?? answers?.f1,
+            exactMatch: answers?.exactMatch, questions: answers?.count)
     }
 }
 
@@ -132,13 +162,18 @@ public struct MetricsSummary: Codable, Equatable, Sendable {
     /// Mean over samples.
     public var loss: Double
     public var samples: Int
-    /// e to the loss, where each token is predicted from those before it.
+    /// e to the loss, where tokens are predicted.
     public var perplexity: Double?
-    /// Of entities, where the classes are tags of words.
+    /// Of entities, where the classes are tags of words; of answers to questions the mean.
     public var f1: Double?
+    /// The fraction of questions that are answered word by word.
+    public var exactMatch: Double?
+    /// How many questions there are, of which samples are the ends in each window.
+    public var questions: Int?
 
     public init(
-        top1: Double, top5: Double, loss: Double, samples: Int, perplexity: Double? = nil, f1: Double? = nil
+        top1: Double, top5: Double, loss: Double, samples: Int, perplexity: Double? = nil, f1: Double? = nil,
+        exactMatch: Double? = nil, questions: Int? = nil
     ) {
         self.top1 = top1
         self.top5 = top5
@@ -146,9 +181,11 @@ public struct MetricsSummary: Codable, Equatable, Sendable {
         self.samples = samples
         self.perplexity = perplexity
         self.f1 = f1
+        self.exactMatch = exactMatch
+        self.questions = questions
     }
 
-    /// Whether a network that does so is the better one: by accuracy, of entities by F1, of a language model by the loss.
+    /// Whether a network that does so is the better one: by accuracy, of entities and answers by F1, of a language model by the loss.
     public func isBetter(than other: MetricsSummary) -> Bool {
         if let f1, let its = other.f1 { return f1 > its }
         return perplexity == nil ? top1 > other.top1 : loss < other.loss

@@ -56,15 +56,20 @@ def encoder(config, names, prefix, extra):
     cases["token-classification"] = case(model, output.logits, output.loss)
     config.num_labels = 2
     model = built("question-answering")
-    output = model(**inputs, start_positions=starts, end_positions=ends)
+    output = model(**inputs)
+    # transformers' own loss has padding among the places.
+    logits = torch.stack([output.start_logits, output.end_logits], -1)
+    places = logits.masked_fill(mask[..., None] == 0, -torch.inf).transpose(1, 2)
     cases["question-answering"] = case(
-        model, torch.stack([output.start_logits, output.end_logits], -1), output.loss)
-    if "masked-language-model" in names:
-        model = built("masked-language-model")
-        refill(model.bert.embeddings.word_embeddings.weight, "bert.embeddings.word_embeddings.weight")
-        refill(model.cls.predictions.bias, "cls.predictions.bias")
-        output = model(**inputs, labels=masked)
-        cases["masked-language-model"] = case(model, output.logits, output.loss)
+        model, logits, F.cross_entropy(places.flatten(0, 1), torch.stack([starts, ends], 1).flatten()))
+    model = built("masked-language-model")
+    words, bias = {
+        "bert.": ("bert.embeddings.word_embeddings.weight", "cls.predictions.bias"),
+        "distilbert.": ("distilbert.embeddings.word_embeddings.weight", "vocab_projector.bias")}[prefix]
+    for path in (words, bias):
+        refill(model.get_parameter(path), path)
+    output = model(**inputs, labels=masked)
+    cases["masked-language-model"] = case(model, output.logits, output.loss)
     for name in ("embedding", "mean-embedding"):
         arguments = {"add_pooling_layer": False} if prefix == "bert." else {}
         model = getattr(transformers, names["embedding"])(config, **arguments).double().eval()
@@ -98,7 +103,8 @@ def distilbert():
     names = {
         "sequence-classification": "DistilBertForSequenceClassification",
         "token-classification": "DistilBertForTokenClassification",
-        "question-answering": "DistilBertForQuestionAnswering", "embedding": "DistilBertModel"}
+        "question-answering": "DistilBertForQuestionAnswering", "masked-language-model": "DistilBertForMaskedLM",
+        "embedding": "DistilBertModel"}
     return encoder(config, names, "distilbert.", {})
 
 
