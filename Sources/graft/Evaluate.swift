@@ -113,7 +113,7 @@ struct Evaluate: ParsableCommand {
             let columns = TextColumns(
                 text: textColumn ?? trained.columns.text, pair: pairColumn ?? trained.columns.pair,
                 label: labelColumn ?? trained.columns.label)
-            return try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
+            return try LabelledTexts(at: textSource(at: data, split: split), columns: columns) { "--\($0)-column" }
         case .taggedWords: return try TaggedSentences(at: textSource(at: data, split: split))
         case .runningText(let input):
             return try RunningText(

@@ -35,8 +35,7 @@ public final class RunningText: Dataset, @unchecked Sendable {
         }
         let chosen =
             part == 0..<1 ? text : String(scalars[place(part.lowerBound)..<place(part.upperBound)])
-        let tokens = try tokenizer.encode(chosen, addingSpecialTokens: false).tokens
-        try self.init(tokens, source: path, length: length, offsets: offsets)
+        try self.init(tokenizer.tokens(of: chosen), source: path, length: length, offsets: offsets)
     }
 
     /// - Throws: `DatasetError.noTokens` for fewer than two.
