@@ -51,9 +51,9 @@ public struct BatchLoader: BatchSource {
         if case .images(let transform) = input { transform.isRandom } else { false }
     }
 
-    /// Whether a text is cut elsewhere in every epoch.
+    /// Whether a text is cut elsewhere, or masked elsewhere, in every epoch.
     public var cutsAnew: Bool {
-        if case .texts(let input) = input { input.labels == .nextTokens } else { false }
+        if case .texts(let input) = input { [.nextTokens, .maskedTokens].contains(input.labels) } else { false }
     }
 
     /// Tokens of all texts together, as they go into the network; 0 where samples are no texts.
