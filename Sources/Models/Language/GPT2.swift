@@ -175,7 +175,8 @@ public enum GPT2 {
             }
             attentionNorm = LayerNorm(scope / "ln_1", width: width, epsilon: rates.epsilon)
             maps = linear(scope / "attn" / "c_attn", width, 3 * width)
-            attention = SelfAttention(scope / "attn", heads: size.heads, isCausal: true, dropout: rates.attentionDropout)
+            attention = SelfAttention(
+                scope / "attn", heads: size.heads, isCausal: true, dropout: rates.attentionDropout)
             attentionOutput = ResidualLinear(
                 linear(scope / "attn" / "c_proj", width, width, joins: true), dropout: dropout)
             feedForwardNorm = LayerNorm(scope / "ln_2", width: width, epsilon: rates.epsilon)
