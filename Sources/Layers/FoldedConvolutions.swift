@@ -30,7 +30,6 @@ public final class FoldedConvolutions {
             eightBit = nil
             throw error
         }
-        new.shareRanges()
         made = [:]
     }
 
@@ -47,18 +46,17 @@ public final class FoldedConvolutions {
                 path: normalization?.path ?? convolution.path, main: output, shortcut: residual.shape)
         }
         let padding = convolution.window.padding(for: input.shape)
-        let (path, stride) = (convolution.path, convolution.window.stride)
-        if !isCalibrating, let eightBit, eightBit.has(path) {
-            return eightBit.convolution(path, input, residual)(input, residual: residual, padding: padding)
+        if !isCalibrating, let eightBit, eightBit.has(convolution) {
+            let quantized = eightBit.convolution(convolution, input, residual, activation: activation) {
+                Self.fold(convolution, normalization, factor)
+            }
+            return quantized(input, residual: residual, padding: padding)
         }
-        let folded = parameters(convolution, normalization, factor)
+        let (folded, stride) = (parameters(convolution, normalization, factor), convolution.window.stride)
         let result = fusedConvolution2D(
             input.dequantized, weight: folded.weight, bias: folded.bias, residual: residual?.dequantized,
             stride: (stride, stride), padding: padding, groups: convolution.groups, activation: activation)
-        if isCalibrating {
-            eightBit?.note(
-                path, folded, stride: stride, groups: convolution.groups, activation, input, residual, result)
-        }
+        if isCalibrating { eightBit?.note(convolution, input, residual, result) }
         return result
     }
 

@@ -118,7 +118,7 @@ struct FeatureCache: Sendable {
                 }
             }
         case .texts(let input):
-            add("\(input.tokenizer.digest()) \(input.length) \(input.padding) \(input.labels.rawValue)")
+            add("\(input.tokenizer.digest()) \(input.length) \(input.stride) \(input.padding) \(input.labels.rawValue)")
             for index in some {
                 add("\(try loader.load(BatchRequest(epoch: 0, step: 0, indices: [index])).input.indices)")
             }
