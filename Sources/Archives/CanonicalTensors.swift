@@ -73,14 +73,17 @@ struct CanonicalTensors {
         for tensor in file.tensors { add(tensor, table.place(of: tensor.name)) }
     }
 
-    /// `module.` before a name is what PyTorch's DataParallel adds.
     private init(_ file: WeightFile, _ source: NameMap?) {
         isKeras = false
-        let prefix = "module."
         for tensor in file.tensors {
-            let name = tensor.name.hasPrefix(prefix) ? String(tensor.name.dropFirst(prefix.count)) : tensor.name
-            add(tensor, source?.path(of: name).map { ($0, .none) })
+            add(tensor, source?.path(of: Self.withoutModule(tensor.name)).map { ($0, .none) })
         }
+    }
+
+    /// `module.` before a name is what PyTorch's DataParallel adds.
+    static func withoutModule(_ name: String) -> String {
+        let prefix = "module."
+        return name.hasPrefix(prefix) ? String(name.dropFirst(prefix.count)) : name
     }
 
     private mutating func add(_ tensor: StoredTensor, _ place: (path: String, conversion: TensorConversion)?) {

@@ -32,28 +32,18 @@ enum ChildProcess {
         _ executable: String, _ arguments: [String], environment: [String: String], seconds: Int,
         mostBytes: Int, _ body: (inout Output) throws -> Result
     ) throws -> Result {
-        var ends: [Int32] = [-1, -1]
-        guard pipe(&ends) == 0 else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }
-        ends.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) }
-        let process: pid_t
-        do {
-            defer { close(ends[1]) }
-            process = try spawn(executable, arguments, environment, output: ends[1])
-        } catch {
-            close(ends[0])
-            throw error
-        }
-        defer { close(ends[0]) }
-        var output = Output(file: ends[0], seconds: seconds, mostBytes: mostBytes)
+        let (process, file) = try start(executable, arguments, environment)
+        defer { close(file) }
+        var output = Output(file: file, seconds: seconds, mostBytes: mostBytes)
         do {
             let result = try body(&output)
             try output.expectEnd()
-            try wait(process)
+            try wait(process, until: output.deadline, seconds)
             return result
         } catch {
             // Output that ends too early ends with the program; what became of it says more.
             if !output.hasEnded { kill(process, SIGKILL) }
-            let end = Swift.Result { try wait(process) }
+            let end = Swift.Result { try wait(process, until: output.deadline, seconds) }
             if output.hasEnded { try end.get() }
             throw error
         }
@@ -62,7 +52,7 @@ enum ChildProcess {
     /// What a program writes, as it comes.
     struct Output {
         private let file: Int32
-        private let deadline: UInt64
+        fileprivate let deadline: UInt64
         private let seconds: Int
         private let mostBytes: Int
         private var left: Int
@@ -76,18 +66,32 @@ enum ChildProcess {
 
         /// The next `count` bytes, with `startIndex` 0; fewer where the output ends before.
         mutating func read(_ count: Int) throws -> Data {
+            var data = try room(for: count)
+            let got = try data.withUnsafeMutableBytes { try read(into: $0) }
+            return got == count ? data : data.prefix(got)
+        }
+
+        /// Memory for the next `count` bytes.
+        ///
+        /// - Throws: `Failure.tooMuch` where so many may not come.
+        func room(for count: Int) throws -> Data {
             guard count >= 0, count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
-            left -= count
-            var data = Data(count: count)
+            return Data(count: count)
+        }
+
+        /// Fills memory with what comes next.
+        ///
+        /// - Returns: how many bytes; fewer where the output ends before.
+        mutating func read(into target: UnsafeMutableRawBufferPointer) throws -> Int {
+            guard target.count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
+            left -= target.count
             var done = 0
-            try data.withUnsafeMutableBytes { target in
-                while done < count {
-                    let got = try next(UnsafeMutableRawBufferPointer(rebasing: target[done...]))
-                    if got == 0 { return }
-                    done += got
-                }
+            while done < target.count {
+                let got = try next(UnsafeMutableRawBufferPointer(rebasing: target[done...]))
+                if got == 0 { break }
+                done += got
             }
-            return done == count ? data : data.prefix(done)
+            return done
         }
 
         /// Waits until the program closes its output.
@@ -113,6 +117,27 @@ enum ChildProcess {
                     return 0
                 }
                 guard errno == EINTR else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }
+            }
+        }
+    }
+
+    private static let starting = NSLock()
+
+    /// Starts a program and returns where its output comes out.
+    private static func start(
+        _ executable: String, _ arguments: [String], _ environment: [String: String]
+    ) throws -> (pid_t, output: Int32) {
+        // One at a time: the other's program may not have an end of this pipe, or the output would not end.
+        try starting.withLock {
+            var ends: [Int32] = [-1, -1]
+            guard pipe(&ends) == 0 else { throw Failure.notStarted(reason: FileBytes.reason(errno)) }
+            ends.forEach { _ = fcntl($0, F_SETFD, FD_CLOEXEC) }
+            defer { close(ends[1]) }
+            do {
+                return (try spawn(executable, arguments, environment, output: ends[1]), ends[0])
+            } catch {
+                close(ends[0])
+                throw error
             }
         }
     }
@@ -148,11 +173,20 @@ enum ChildProcess {
         return body(copies + [nil])
     }
 
-    /// Waits for the end of the process and throws where that was not a clean exit.
-    private static func wait(_ process: pid_t) throws {
+    /// Waits for the end of the process, which comes soon after that of its output, and throws where that was not a
+    /// clean exit; one that goes on to the deadline is killed.
+    private static func wait(_ process: pid_t, until deadline: UInt64, _ seconds: Int) throws {
         var status: Int32 = 0
-        while waitpid(process, &status, 0) < 0 {
-            guard errno == EINTR else { return }
+        while true {
+            let ended = waitpid(process, &status, WNOHANG)
+            if ended == process { break }
+            guard ended == 0 || errno == EINTR else { return }
+            guard DispatchTime.now().uptimeNanoseconds < deadline else {
+                kill(process, SIGKILL)
+                while waitpid(process, &status, 0) < 0, errno == EINTR {}
+                throw Failure.tooSlow(seconds: seconds)
+            }
+            usleep(200)
         }
         let signal = status & 0x7f
         if signal != 0 { throw Failure.killed(signal: signal) }

@@ -1,7 +1,7 @@
 import Foundation
 import Glibc
 
-/// Reading files whole, with errors that say what is wrong.
+/// What can be said of a file before it is read, with errors that say what is wrong.
 package enum FileBytes {
     /// Throws where `path` is not a file that can be read and holds something.
     static func checkIsFile(_ path: String) throws {
@@ -19,23 +19,9 @@ package enum FileBytes {
         }
     }
 
-    /// The bytes of a file, at most the first `limit` of them.
-    static func read(_ path: String, limit: Int? = nil) throws -> Data {
-        try checkIsFile(path)
-        guard let file = FileHandle(forReadingAtPath: path) else {
-            throw ArchiveError.unreadable(path: path, reason: reason(errno))
-        }
-        defer { try? file.close() }
-        do {
-            return try (limit.map { try file.read(upToCount: $0) } ?? file.readToEnd()) ?? Data()
-        } catch {
-            throw ArchiveError.unreadable(path: path, reason: "\(error.localizedDescription)")
-        }
-    }
-
     /// Whether the file begins with HDF5's signature.
     package static func beginsAsHDF5(_ path: String) throws -> Bool {
-        beginsAsHDF5(try read(path, limit: 8_192))
+        beginsAsHDF5(try ByteSource(path: path).head(8_192))
     }
 
     /// Whether `head`, the first 8 KB of a file, has HDF5's signature: at its start, or after a user block of 512

@@ -50,13 +50,13 @@ extension Inspection {
     /// - Throws: `ArchiveError` where the file cannot be read as any format.
     public static func inspect(_ path: String) throws -> Inspection {
         if let folder = try HuggingFaceFolder(folder: path) {
-            return try Inspection(path, file: try folder.read(), size: try folder.size(), digest: .absent)
+            return try Inspection(path, file: try WeightFile.list(path), size: try folder.size(), digest: .absent)
         }
         switch try FileKind(of: path) {
         case .graft where GraftArchive.isValid(path):
             try IsolatedReader.check(path)
             let file = try HDF5File(reading: path)
-            return try Inspection(path, archive: try GraftLayout.read(file, listing: false), root: file.root)
+            return try Inspection(path, archive: try GraftLayout.read(file, listing: true), root: file.root)
         case .graft:
             // No longer what was written, so it is no safer than a file from outside.
             let listed =
@@ -66,9 +66,9 @@ extension Inspection {
             return try Inspection(path, file: try IsolatedReader.read(path, listing: true), digest: .absent)
         case .index:
             let folder = try HuggingFaceFolder(index: try ByteSource(path: path))
-            return try Inspection(path, file: try folder.read(), size: try folder.size(), digest: .absent)
+            return try Inspection(path, file: try WeightFile.list(path), size: try folder.size(), digest: .absent)
         case .zip, .pickle, .safetensors:
-            return try Inspection(path, file: try WeightFile.read(path), digest: .absent)
+            return try Inspection(path, file: try WeightFile.list(path), digest: .absent)
         }
     }
 
@@ -84,14 +84,32 @@ extension Inspection {
         for section in archive.sections {
             for tensor in section.tensors {
                 let name = section.name.isEmpty ? tensor.name : "\(section.name)/\(tensor.name)"
-                let expected = try root.dataset(name).attributeText(Layout.digest)
-                let digest = expected.map { $0 == GraftSeal.digest(tensor.bytes) ? Digest.valid : .invalid }
+                let dataset = try root.dataset(name)
+                let digest = try dataset.attributeText(Layout.digest).map { expected in
+                    try expected == GraftSeal.digest(dataset) ? Digest.valid : .invalid
+                }
                 tensors.append(Tensor(tensor, section: section.name, digest: digest ?? .absent))
             }
         }
         self.init(
             path: path, format: .graftHDF5, fileSize: try FileBytes.size(path), tensors: tensors,
             metadata: archive.metadata, texts: archive.texts, digest: .valid)
+    }
+}
+
+extension Inspection {
+    /// The weights without their values, as `WeightFile.read` names them; nil where the file is not as it was written or
+    /// of no format of weights.
+    public var weights: WeightFile? {
+        guard format != .hdf5, digest != .invalid else { return nil }
+        let sections = [nil, "", Layout.parameters, Layout.buffers]
+        return WeightFile(
+            format: format,
+            tensors: tensors.filter { sections.contains($0.section) }.map {
+                StoredTensor(
+                    listed: $0.name, shape: $0.shape, elementType: $0.elementType, bytes: Data(),
+                    sourceElementType: $0.sourceElementType, role: $0.role, layout: $0.layout)
+            }, metadata: metadata)
     }
 }
 

@@ -111,9 +111,9 @@ public enum IsolatedReader {
     }
 }
 
-/// What the child sends: a magic, the length of a JSON header, the header; then each tensor as its length and its bytes,
-/// read when they are sent: neither process holds more than the tensors. A length of all ones is followed by the length
-/// of an error as JSON, and the error.
+/// What the child sends: a magic, the length of a JSON header, the header; then each tensor in parts, each as its length
+/// and its bytes, read when they are sent: the child holds a part, the parent the tensors. A length of all ones is followed
+/// by the length of an error as JSON, and the error.
 private struct IsolatedReply: Codable {
     struct Entry: Codable {
         var name: String
@@ -150,7 +150,10 @@ private struct IsolatedReply: Codable {
             try send([magic] + framed(try JSONEncoder().encode(reply)))
             for entry in listing ? [] : weights.entries {
                 do {
-                    try send(framed(try weights.tensor(entry).bytes))
+                    try weights.forEachPart(of: entry) { part in
+                        guard let start = part.baseAddress, !part.isEmpty else { return }
+                        try send(framed(Data(bytesNoCopy: start, count: part.count, deallocator: .none)))
+                    }
                 } catch let error as ArchiveError {
                     return try send([length(failure)] + framed(try JSONEncoder().encode(error)))
                 }
@@ -186,6 +189,21 @@ private struct IsolatedReply: Codable {
             else { throw damaged("reading it gave a broken answer") }
             return value
         }
+        func values(size: Int, _ output: inout ChildProcess.Output) throws -> Data {
+            var bytes = try output.room(for: size)
+            try bytes.withUnsafeMutableBytes { target in
+                var done = 0
+                while done < size {
+                    let count = try length(&output)
+                    if count == failure { throw try object(ArchiveError.self, &output) }
+                    guard count > 0, count <= UInt64(size - done),
+                        try output.read(into: .init(rebasing: target[done..<done + Int(count)])) == count
+                    else { throw damaged("reading it gave a broken answer") }
+                    done += Int(count)
+                }
+            }
+            return bytes
+        }
         guard try output.read(8) == magic else { throw damaged("reading it gave no answer") }
         let reply = try object(IsolatedReply.self, &output)
         if let error = reply.error { throw error }
@@ -194,14 +212,7 @@ private struct IsolatedReply: Codable {
             let (size, overflow) = (StoredTensor.count(of: entry.shape) ?? -1).multipliedReportingOverflow(
                 by: entry.elementType.byteCount)
             guard !overflow, size >= 0 else { throw damaged("\(entry.name) has the shape \(entry.shape)") }
-            var bytes = Data()
-            if !listing {
-                let count = try length(&output)
-                if count == failure { throw try object(ArchiveError.self, &output) }
-                guard count == UInt64(size) else { throw damaged("reading it gave a broken answer") }
-                bytes = try output.read(size)
-                guard bytes.count == size else { throw damaged("reading it gave a broken answer") }
-            }
+            let bytes = try values(size: listing ? 0 : size, &output)
             tensors.append(
                 StoredTensor(
                     listed: entry.name, shape: entry.shape, elementType: entry.elementType, bytes: bytes,

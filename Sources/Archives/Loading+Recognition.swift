@@ -8,6 +8,8 @@ struct RecognisedWeights {
     let tensors: [String: MappedTensor]
     /// Names in the file that no known network has.
     let unmapped: [String]
+    /// Whether Keras's names were translated.
+    let isKeras: Bool
 
     /// - Parameters:
     ///   - name: the architecture, where the user says it; else what the file says, else what names and
@@ -17,8 +19,7 @@ struct RecognisedWeights {
     init(_ file: WeightFile, path: String, architecture name: String? = nil, variant: String? = nil) throws {
         let said = try Self.said(by: file, architecture: name, variant: variant)
         let canonical = CanonicalTensors(file, as: said)
-        tensors = canonical.tensors
-        unmapped = canonical.unmapped
+        (tensors, unmapped, isKeras) = (canonical.tensors, canonical.unmapped, canonical.isKeras)
         let guess = canonical.recognition
         guard let chosen = said?.name ?? guess?.name else {
             throw LoadError.unrecognised(path: path, names: Array(file.tensors.map(\.name).prefix(3)))
@@ -38,7 +39,8 @@ struct RecognisedWeights {
     /// The tensors as those of a network that is known.
     init(_ file: WeightFile, as architecture: Architecture) {
         let canonical = CanonicalTensors(file, as: architecture)
-        (tensors, unmapped, self.architecture) = (canonical.tensors, canonical.unmapped, architecture)
+        (tensors, unmapped, isKeras) = (canonical.tensors, canonical.unmapped, canonical.isKeras)
+        self.architecture = architecture
     }
 
     /// What the user says, else what the file says; nil where neither does.
@@ -51,21 +53,24 @@ struct RecognisedWeights {
                 named: chosen, variant: variant ?? metadata.variant, sizes: metadata.sizes ?? [:],
                 dropout: metadata.dropout, rates: metadata.rates ?? [:])
         }
-        guard let config = metadata.notes["config.json"].map({ Data($0.utf8) }),
+        guard let config = metadata.huggingFaceConfiguration.map({ Data($0.utf8) }),
             Architecture.isKnown(huggingFace: config)
         else { return nil }
         return try Architecture(huggingFace: config, variant: variant)
     }
+
+    /// The most classes and input channels that a shape is believed to have: layers multiply them.
+    private static let most = 1 << 24
 
     /// The architecture with the number of classes and input channels that the tensors have.
     private static func fit(_ architecture: Architecture, to tensors: [String: MappedTensor]) throws -> Architecture {
         let network = architecture.network()
         let classes = tensors[network.headPrefix + ".weight"]?.shape.first
         let first = network.store.parameters.first.flatMap { tensors[$0.path]?.shape }
-        let channels = first.flatMap { $0.count == 4 && $0[1] > 0 ? $0[1] : nil }
+        let channels = first.flatMap { $0.count == 4 && (1...Self.most).contains($0[1]) ? $0[1] : nil }
         return try Architecture(
             named: architecture.name, variant: architecture.variant, sizes: architecture.sizes,
-            classes: classes.map { max(1, $0) }, inputChannels: channels, dropout: architecture.dropout,
+            classes: classes.map { min(max(1, $0), Self.most) }, inputChannels: channels, dropout: architecture.dropout,
             rates: architecture.rates)
     }
 }

@@ -11,13 +11,11 @@ extension WeightFile {
         let metadata = metadata.filled(for: network.architecture)
         let parameters = network.store.parameters.map { parameter in
             StoredTensor(
-                name: parameter.path, shape: parameter.shape, scalars: parameter.value.scalars,
-                role: .parameter, layout: Self.layout(parameter.shape))
+                name: parameter.path, parameter.value, role: .parameter, layout: Self.layout(parameter.shape))
         }
         let buffers = network.store.buffers.map { buffer in
             guard buffer.isCounter else {
-                return StoredTensor(
-                    name: buffer.path, shape: buffer.shape, scalars: buffer.value.scalars, role: .buffer)
+                return StoredTensor(name: buffer.path, buffer.value, role: .buffer)
             }
             // The largest counter is 2^63 as a Float, one more than an Int64 holds.
             let counts = buffer.value.scalars.map {
@@ -36,6 +34,15 @@ extension WeightFile {
         case 2: "OI"
         default: nil
         }
+    }
+}
+
+extension StoredTensor {
+    /// The values of a float32 tensor, copied once.
+    fileprivate init(name: String, _ values: Tensor, role: Role, layout: String? = nil) {
+        self.init(
+            name: name, shape: values.shape, elementType: .float32, bytes: values.withScalars { Data(buffer: $0) },
+            role: role, layout: layout)
     }
 }
 

@@ -18,7 +18,8 @@ public enum WeightLoader {
         try RecognisedWeights(file, path: path, architecture: architecture, variant: variant).architecture
     }
 
-    /// Builds the network that a file holds weights of, and loads them.
+    /// Builds the network that a file holds weights of, and loads them. Where nobody else holds the file, its tensors are
+    /// let go of one by one: little more memory is taken than the larger of file and network needs.
     ///
     /// - Parameters:
     ///   - path: names the file in errors.
@@ -27,12 +28,12 @@ public enum WeightLoader {
     ///   - seed: what a new head is drawn from.
     /// - Throws: `LoadError`, `ModelError`.
     public static func network(
-        from file: WeightFile, path: String, architecture: String? = nil, variant: String? = nil,
+        from file: consuming WeightFile, path: String, architecture: String? = nil, variant: String? = nil,
         classes: Int? = nil, dropout: Float? = nil, head: HeadPolicy = .keep, seed: UInt64 = 0
     ) throws -> (network: Network, report: LoadReport) {
         let weights = try RecognisedWeights(file, path: path, architecture: architecture, variant: variant)
         let network = try weights.architecture.with(classes: classes, dropout: dropout).network(seed: seed)
-        return (network, try load(weights, into: network, head: head, path: path))
+        return (network, try load(consume weights, into: network, head: head, path: path))
     }
 
     /// Loads a file into a network; nothing changes where it throws.
@@ -40,39 +41,61 @@ public enum WeightLoader {
     /// - Throws: `LoadError.mismatch` with everything that does not fit.
     @discardableResult
     public static func load(
-        _ file: WeightFile, into network: Network, head: HeadPolicy = .keep, path: String
+        _ file: consuming WeightFile, into network: Network, head: HeadPolicy = .keep, path: String
     ) throws -> LoadReport {
         try load(RecognisedWeights(file, as: network.architecture), into: network, head: head, path: path)
     }
 
-    private static func load(
-        _ weights: RecognisedWeights, into network: Network, head: HeadPolicy, path: String
-    ) throws -> LoadReport {
-        var matching = Matching(weights, network, head)
-        for parameter in network.store.parameters { matching.match(parameter.path, shape: parameter.shape) }
-        for buffer in network.store.buffers {
-            matching.match(buffer.path, shape: buffer.shape, isCounter: buffer.isCounter)
-        }
-        matching.sortOutRest()
+    /// What would become of every tensor of a file, without loading them.
+    ///
+    /// - Parameters:
+    ///   - file: its tensors may lack their values.
+    ///   - path: where it was read from. Where a tensor must be the copy of another, the values are read from there.
+    /// - Throws: `LoadError`, `ModelError`; `ArchiveError` where values have to be read.
+    package static func match(_ file: WeightFile, path: String) throws -> LoadReport {
+        let weights = try RecognisedWeights(file, path: path)
+        let matching = Matching(weights, weights.architecture.network(), .keep)
+        let isListed = file.tensors.contains { $0.bytes.isEmpty && $0.count > 0 }
+        if matching.comparesValues, isListed { return try match(try WeightFile.read(path), path: path) }
         try matching.throwIfUnfit(path: path)
-        let notFinite = matching.taken.map(\.tensor.stored).filter { !$0.isFinite }.map(\.name)
-        guard notFinite.isEmpty else { throw LoadError.notFinite(path: path, names: notFinite) }
-        for (path, tensor) in matching.taken {
+        return matching.report
+    }
+
+    private static func load(
+        _ weights: consuming RecognisedWeights, into network: Network, head: HeadPolicy, path: String
+    ) throws -> LoadReport {
+        let (report, fitting) = try fitting(weights, network, head, path: path)
+        var taken = consume fitting
+        while let (path, tensor) = taken.popLast() {
             if let parameter = network.store[path] {
-                parameter.value = tensor.values(as: parameter.shape)
-            } else if let buffer = network.store[buffer: path] {
-                buffer.value = tensor.values(as: buffer.shape)
+                parameter.fill(tensor.fill)
+            } else {
+                network.store[buffer: path]?.update(tensor.fill)
             }
         }
-        return matching.report
+        return report
+    }
+
+    /// What will be loaded, where everything fits.
+    private static func fitting(
+        _ weights: consuming RecognisedWeights, _ network: Network, _ head: HeadPolicy, path: String
+    ) throws -> (LoadReport, [(path: String, tensor: MappedTensor)]) {
+        let matching = Matching(weights, network, head)
+        try matching.throwIfUnfit(path: path)
+        try matching.throwIfNotFinite(path: path)
+        return (matching.report, matching.taken)
     }
 }
 
 /// Goes through network and file side by side and notes what fits.
-private struct Matching {
+struct Matching {
     private(set) var report: LoadReport
     /// What will be loaded, by path.
     private(set) var taken: [(path: String, tensor: MappedTensor)] = []
+    /// Tensors of the file that the network has no place for and that may be there, by canonical path.
+    private(set) var beside: [String] = []
+    /// Whether the values of two tensors were compared.
+    private(set) var comparesValues = false
 
     private let weights: RecognisedWeights
     private let network: Network
@@ -86,11 +109,14 @@ private struct Matching {
         self.network = network
         self.head = head
         report = LoadReport(architecture: network.architecture.name, variant: network.architecture.variant)
+        for parameter in network.store.parameters { match(parameter.path, shape: parameter.shape) }
+        for buffer in network.store.buffers { match(buffer.path, shape: buffer.shape, isCounter: buffer.isCounter) }
+        sortOutRest()
     }
 
-    mutating func match(_ path: String, shape: [Int], isCounter: Bool = false) {
+    private mutating func match(_ path: String, shape: [Int], isCounter: Bool = false) {
         if head == .new, network.isHead(path) {
-            note(path, nil, shape, .newlyInitialised, "head: new")
+            note(path, nil, shape, .newlyInitialised, Self.newHead)
             return
         }
         guard let tensor = weights.tensors[path] else {
@@ -117,30 +143,38 @@ private struct Matching {
     }
 
     /// What the file has and the network has not.
-    mutating func sortOutRest() {
+    private mutating func sortOutRest() {
         let known = Set(network.store.parameters.map(\.path) + network.store.buffers.map(\.path))
         for (path, tensor) in weights.tensors.sorted(by: { $0.key < $1.key }) {
             let stored = tensor.stored
             if known.contains(path) {
                 guard head == .new, network.isHead(path) else { continue }
-                note(nil, stored.name, stored.shape, .refused, "head: new")
-            } else if let reason = network.architecture.family.reasonToLeaveOut(path) {
+                note(nil, stored.name, stored.shape, .refused, Self.newHead)
+            } else if let reason = reasonToLeaveOut(path, tensor, known) {
                 note(nil, stored.name, stored.shape, .refused, reason)
-            } else if let original = network.architecture.family.original(of: path),
-                let same = weights.tensors[original], same.stored.bytes == stored.bytes
-            {
-                note(nil, stored.name, stored.shape, .refused, "the same as \(same.stored.name)")
-            } else if network.architecture.family.isOfHead(path),
-                head == .new || network.architecture.output == .embedding
-            {
-                note(nil, stored.name, stored.shape, .refused, head == .new ? "head: new" : "this variant has no head")
-            } else if path.hasSuffix(".num_batches_tracked"), known.contains(runningMean(beside: path)) {
-                note(nil, stored.name, stored.shape, .refused, "this variant does not count batches")
+                if reason != Self.newHead { beside.append(path) }
             } else {
                 reject(stored.name, stored.shape, path)
             }
         }
         for name in weights.unmapped { reject(name, [], name) }
+    }
+
+    private static let newHead = "head: new"
+
+    /// Why the file may have a tensor that the network has no place for; nil where it may not.
+    private mutating func reasonToLeaveOut(_ path: String, _ tensor: MappedTensor, _ known: Set<String>) -> String? {
+        let (family, output) = (network.architecture.family, network.architecture.output)
+        if let reason = family.reasonToLeaveOut(path) { return reason }
+        if let original = family.original(of: path), let same = weights.tensors[original]?.stored {
+            comparesValues = true
+            if same.bytes == tensor.stored.bytes { return "the same as \(same.name)" }
+        }
+        if family.isOfHead(path), head == .new || output == .embedding {
+            return head == .new ? Self.newHead : "this variant has no head"
+        }
+        let isCounter = path.hasSuffix(".num_batches_tracked") && known.contains(runningMean(beside: path))
+        return isCounter ? "this variant does not count batches" : nil
     }
 
     /// A new head replaces old ones of other names too.
@@ -150,7 +184,7 @@ private struct Matching {
         ]
         let first = path.lowercased().prefix { $0.isLetter || $0 == "_" }
         if head == .new, heads.contains(where: { first.hasPrefix($0) }) {
-            note(nil, name, shape, .refused, "head: new")
+            note(nil, name, shape, .refused, Self.newHead)
         } else {
             unexpected.append(name)
         }
@@ -162,6 +196,11 @@ private struct Matching {
         throw LoadError.mismatch(
             path: path, architecture: "\(network.architecture)", missing: missing, unexpected: unexpected,
             misshapen: misshapen, onlyHead: onlyHead)
+    }
+
+    func throwIfNotFinite(path: String) throws {
+        let names = taken.map(\.tensor.stored).filter { !$0.isFinite }.map(\.name)
+        guard names.isEmpty else { throw LoadError.notFinite(path: path, names: names) }
     }
 
     private func runningMean(beside path: String) -> String {

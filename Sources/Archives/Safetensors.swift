@@ -13,7 +13,9 @@ enum Safetensors {
     private static let metadataKey = "graft"
 
     /// Reads the header, then one tensor after the other: memory is taken for the values once.
-    static func read(_ source: ByteSource) throws -> WeightFile {
+    ///
+    /// - Parameter listing: whether tensors come without their values.
+    static func read(_ source: ByteSource, listing: Bool) throws -> WeightFile {
         var reader = ByteReader(source, format: "safetensors")
         let length = try reader.size()
         guard length <= longestHeader, length <= reader.remaining else {
@@ -28,7 +30,12 @@ enum Safetensors {
                     "\(name) lies at \(entry.begin)..<\(entry.end), where \(next) was expected")
             }
             next = entry.end
-            tensors.append(try tensor(name, entry, source, start: 8 + length, reader))
+            let type = try elementType(name, entry, reader)
+            let bytes = listing ? Data() : try source.read(8 + length + entry.begin..<8 + length + entry.end)
+            tensors.append(
+                StoredTensor(
+                    listed: name, shape: entry.shape, elementType: type, bytes: bytes, sourceElementType: type,
+                    role: .expected(for: name), layout: nil))
         }
         guard next == reader.remaining else {
             throw reader.damaged("\(reader.remaining - next) bytes belong to no tensor")
@@ -77,9 +84,8 @@ enum Safetensors {
         return length <= UInt64(max(longestHeader, size))
     }
 
-    private static func tensor(
-        _ name: String, _ entry: Entry, _ source: ByteSource, start: Int, _ reader: ByteReader
-    ) throws -> StoredTensor {
+    /// - Throws: `ArchiveError.damaged` where it is not known, or values of it in this shape are not as many bytes.
+    private static func elementType(_ name: String, _ entry: Entry, _ reader: ByteReader) throws -> ElementType {
         guard let type = Entry.element(named: entry.type) else {
             throw reader.damaged("\(name) has the element type \(entry.type), which Graft does not know")
         }
@@ -87,9 +93,7 @@ enum Safetensors {
         guard let needed, !needed.overflow, needed.partialValue == entry.end - entry.begin else {
             throw reader.damaged("\(name) of shape \(entry.shape) has \(entry.end - entry.begin) bytes")
         }
-        return StoredTensor(
-            name: name, shape: entry.shape, elementType: type,
-            bytes: try source.read(start + entry.begin..<start + entry.end), role: .expected(for: name))
+        return type
     }
 
     private static func decodeHeader(

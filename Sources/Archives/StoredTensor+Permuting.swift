@@ -22,39 +22,9 @@ extension StoredTensor {
         guard count > 0, !order.isEmpty else { return }
         var strides = [Int](repeating: 1, count: shape.count)
         for index in shape.indices.dropLast().reversed() { strides[index] = strides[index + 1] * shape[index + 1] }
-        let (sizes, steps) = (order.map { shape[$0] }, order.map { strides[$0] })
-        bytes.withUnsafeBytes { source in
-            switch elementType.byteCount {
-            case 1: Self.permute(UInt8.self, source, sizes, steps, into: target)
-            case 2: Self.permute(UInt16.self, source, sizes, steps, into: target)
-            case 4: Self.permute(UInt32.self, source, sizes, steps, into: target)
-            default: Self.permute(UInt64.self, source, sizes, steps, into: target)
-            }
-        }
-    }
-
-    /// - Parameter steps: how far apart in the source neighbours along each dimension of the result are.
-    private static func permute<Element: FixedWidthInteger>(
-        _ type: Element.Type, _ source: UnsafeRawBufferPointer, _ sizes: [Int], _ steps: [Int],
-        into target: UnsafeMutableRawBufferPointer
-    ) {
-        let (width, last, step) = (Element.bitWidth / 8, sizes[sizes.count - 1], steps[steps.count - 1])
-        // An odometer over the rows of the result.
-        var index = [Int](repeating: 0, count: sizes.count - 1)
-        var (from, to) = (0, 0)
-        while to < target.count / width {
-            for i in 0..<last {
-                let value = source.loadUnaligned(fromByteOffset: (from + i * step) * width, as: Element.self)
-                target.storeBytes(of: value, toByteOffset: (to + i) * width, as: Element.self)
-            }
-            to += last
-            for dimension in index.indices.reversed() {
-                index[dimension] += 1
-                from += steps[dimension]
-                if index[dimension] < sizes[dimension] { break }
-                from -= steps[dimension] * sizes[dimension]
-                index[dimension] = 0
-            }
+        bytes.withUnsafeBytes {
+            StridedBytes(sizes: order.map { shape[$0] }, steps: order.map { strides[$0] }).gather(
+                $0, width: elementType.byteCount, into: target)
         }
     }
 
@@ -91,17 +61,13 @@ extension MappedTensor {
         return stored.reshaped(arrangement.shape).permuted(arrangement.order).reshaped(shape)
     }
 
-    /// The values in the order that the network has them in, as float32: memory is taken for the result alone.
-    ///
-    /// - Parameter shape: that of the network, of as many values.
-    func values(as shape: [Int]) -> Tensor {
-        Tensor(shape: shape) { target in
-            if let arrangement, stored.elementType == .float32 {
-                stored.reshaped(arrangement.shape).permute(
-                    arrangement.order, into: UnsafeMutableRawBufferPointer(target))
-            } else {
-                canonical.widen(into: target)
-            }
+    /// Puts the values, in the order that the network has them in, as float32 into memory for that many: none is taken
+    /// beside it where the file holds float32.
+    func fill(_ target: UnsafeMutableBufferPointer<Float>) {
+        if let arrangement, stored.elementType == .float32 {
+            stored.reshaped(arrangement.shape).permute(arrangement.order, into: UnsafeMutableRawBufferPointer(target))
+        } else {
+            canonical.widen(into: target)
         }
     }
 }

@@ -69,15 +69,16 @@ public struct StoredTensor: Equatable, Sendable {
             sourceElementType: sourceElementType, role: role, layout: layout)
     }
 
-    /// The number of values of a shape, or nil where a size is negative or the product does not fit.
+    /// The number of values of a shape; nil where a size is negative or the product of those that are not 0 does not
+    /// fit: what follows may multiply any of them.
     static func count(of shape: [Int]) -> Int? {
         var count = 1
-        for size in shape {
+        for size in shape where size != 0 {
             let (product, overflow) = count.multipliedReportingOverflow(by: size)
-            guard size >= 0, !overflow else { return nil }
+            guard size > 0, !overflow else { return nil }
             count = product
         }
-        return count
+        return shape.contains(0) ? 0 : count
     }
 }
 
@@ -99,16 +100,32 @@ extension StoredTensor {
         }
     }
 
-    /// Whether no value is NaN or infinite.
+    /// Whether no value is NaN or infinite, as float32.
     public var isFinite: Bool {
-        guard elementType == .float32 else { return scalars.allSatisfy(\.isFinite) }
-        return bytes.withUnsafeBytes { bytes in
-            // All bits of the exponent are set in what is not a number; one branch at the end, not one per value.
-            var worst: UInt32 = 0
-            for i in 0..<count {
-                worst = max(worst, bytes.loadUnaligned(fromByteOffset: 4 * i, as: UInt32.self) & 0x7f80_0000)
+        switch elementType {
+        case .float32: lacksExponent(0x7f80_0000 as UInt32)
+        case .float16: lacksExponent(0x7c00 as UInt16)
+        case .bfloat16: lacksExponent(0x7f80 as UInt16)
+        case .float64:
+            bytes.withUnsafeBytes { bytes in
+                (0..<count).allSatisfy {
+                    Float(bytes.loadUnaligned(fromByteOffset: 8 * $0, as: Double.self)).isFinite
+                }
             }
-            return worst != 0x7f80_0000
+        case .int64, .int32, .int8, .uint8, .bool: true
+        }
+    }
+
+    /// Whether no value has all bits of the exponent set, as what is not a number has.
+    private func lacksExponent<Bits: FixedWidthInteger>(_ exponent: Bits) -> Bool {
+        bytes.withUnsafeBytes { bytes in
+            // One branch at the end, not one per value.
+            var worst: Bits = 0
+            for i in 0..<count {
+                let bits = bytes.loadUnaligned(fromByteOffset: i * MemoryLayout<Bits>.size, as: Bits.self)
+                worst = max(worst, bits & exponent)
+            }
+            return worst != exponent
         }
     }
 

@@ -61,7 +61,15 @@ extension WeightFile {
     ///   what they were in `sourceElementType`. Integers stay what they are.
     /// - Throws: `ArchiveError`.
     public static func read(_ path: String, widening: Bool = false) throws -> WeightFile {
-        try readAsStored(path).checked(path, widening: widening)
+        try readAsStored(path, listing: false).checked(path, widening: widening)
+    }
+
+    /// What `read` gives, without the values: `bytes` of the tensors are empty. Takes little memory; checksums are
+    /// compared where the format has them.
+    ///
+    /// - Throws: `ArchiveError`.
+    package static func list(_ path: String) throws -> WeightFile {
+        try readAsStored(path, listing: true).checked(path, widening: false)
     }
 
     /// Reads what does not need a process of its own, PyTorch and safetensors, from memory.
@@ -69,7 +77,7 @@ extension WeightFile {
     /// - Parameter path: what to call the bytes in errors.
     package static func read(_ bytes: Data, path: String) throws -> WeightFile {
         let source = ByteSource(bytes, path: path)
-        guard let file = try readHere(try FileKind(try source.head(FileKind.headSize), of: source), source) else {
+        guard let file = try readHere(try FileKind(of: source), source, listing: false) else {
             throw ArchiveError.unsupported(path: path, feature: "HDF5 in memory")
         }
         return try file.checked(path, widening: false)
@@ -78,6 +86,7 @@ extension WeightFile {
     /// Writes Graft HDF5, safetensors, a Hugging Face folder or Keras's HDF5, in one piece: `path` holds the old file
     /// or the new one.
     ///
+    /// HDF5 is built in memory: where nobody else holds the tensors, each lets go of its values when they are in it.
     /// Tensors that were widened when they were read are written as the type they had, where their values are still of
     /// that type (`StoredTensor.narrowed`); Graft HDF5 keeps both. Keras's formats need a network that Keras has
     /// (`Architecture.kerasLayers`), and take its names.
@@ -85,41 +94,38 @@ extension WeightFile {
     /// - Throws: `ArchiveError.writeFailed`; `.unsupported` for the formats that Graft only reads and for tensors that
     ///   Keras's network does not have; `LoadError` and `ModelError` where Keras's format is asked for and the
     ///   network is not known.
-    public func write(to path: String, as format: WeightFormat) throws {
+    public consuming func write(to path: String, as format: WeightFormat) throws {
         switch format {
         case .graftHDF5: try GraftArchive(self).write(to: path)
         case .safetensors: try AtomicFile.write(try Safetensors.encode(self, path: path), to: path)
         case .huggingFace: try HuggingFaceFolder.write(self, to: path)
-        case .kerasHDF5: try AtomicFile.write(try KerasWriting(self, path: path).legacyImage(), to: path)
-        case .kerasWeights: try AtomicFile.write(try KerasWriting(self, path: path).weightsImage(), to: path)
+        case .kerasHDF5, .kerasWeights:
+            var writing = try KerasWriting(self, path: path)
+            try AtomicFile.write(format == .kerasHDF5 ? writing.legacyImage() : writing.weightsImage(), to: path)
         case .kerasArchive, .pytorchZip, .pytorchLegacy, .hdf5:
             throw ArchiveError.unsupported(path: path, feature: "writing \(format.title)")
         }
     }
 
-    private static func readAsStored(_ path: String) throws -> WeightFile {
-        if let folder = try HuggingFaceFolder(folder: path) { return try folder.read() }
+    private static func readAsStored(_ path: String, listing: Bool) throws -> WeightFile {
+        if let folder = try HuggingFaceFolder(folder: path) { return try folder.read(listing: listing) }
         let source = try ByteSource(path: path)
-        let kind = try FileKind(try source.head(FileKind.headSize), of: source)
-        if let file = try readHere(kind, source) { return file }
-        switch kind {
-        case .graft:
-            try GraftSeal.verify(path)
-            return try IsolatedReader.read(path, listing: false).notEmpty(path)
-        case .index: return try HuggingFaceFolder(index: source).read()
-        default: return try IsolatedReader.read(path, listing: false).notEmpty(path)
-        }
+        let kind = try FileKind(of: source)
+        if let file = try readHere(kind, source, listing: listing) { return file }
+        if kind == .index { return try HuggingFaceFolder(index: source).read(listing: listing) }
+        if kind == .graft { try GraftSeal.verify(path) }
+        return try IsolatedReader.read(path, listing: listing).notEmpty(path)
     }
 
-    /// nil where the bytes have to be read otherwise.
-    private static func readHere(_ kind: FileKind, _ source: ByteSource) throws -> WeightFile? {
+    /// A file of the kinds that are read in this process: PyTorch and safetensors; nil where it is of another kind.
+    static func readHere(_ kind: FileKind, _ source: ByteSource, listing: Bool) throws -> WeightFile? {
         switch kind {
         case .zip:
             let archive = try ZipArchive(source, format: .pytorchZip)
             if KerasArchive.recognises(archive) { return nil }
-            return try PyTorchArchive.readZip(archive, path: source.path)
-        case .pickle: return try PyTorchArchive.readLegacy(source)
-        case .safetensors: return try Safetensors.read(source).notEmpty(source.path)
+            return try PyTorchArchive.readZip(archive, path: source.path, listing: listing)
+        case .pickle: return try PyTorchArchive.readLegacy(source, listing: listing)
+        case .safetensors: return try Safetensors.read(source, listing: listing).notEmpty(source.path)
         case .graft, .hdf5, .index: return nil
         }
     }
@@ -159,16 +165,13 @@ enum FileKind {
     case index
 
     /// How many of the first bytes it takes to tell.
-    static let headSize = 8_192
+    private static let headSize = 8_192
 
     /// - Throws: `ArchiveError.notRecognised` where it is none of them, or why it cannot be read.
-    init(of path: String) throws {
-        let source = try ByteSource(path: path)
-        self = try FileKind(try source.head(Self.headSize), of: source)
-    }
+    init(of path: String) throws { try self.init(of: try ByteSource(path: path)) }
 
-    /// - Parameter head: the first bytes of `source`.
-    init(_ head: Data, of source: ByteSource) throws {
+    init(of source: ByteSource) throws {
+        let head = try source.head(Self.headSize)
         if GraftSeal.recognises(head) {
             self = .graft
         } else if FileBytes.beginsAsHDF5(head) {

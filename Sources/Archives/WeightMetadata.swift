@@ -1,3 +1,4 @@
+import Foundation
 import Models
 
 /// What travels with weights, so that `predict` and `evaluate` need to be told nothing.
@@ -40,6 +41,26 @@ public struct WeightMetadata: Codable, Equatable, Sendable {
         self.provenance = provenance
         self.license = license
         self.notes = notes
+    }
+
+    /// Hugging Face's `config.json`, where the weights came with one: a note of that name.
+    public var huggingFaceConfiguration: String? {
+        get { notes["config.json"] }
+        set { notes["config.json"] = newValue }
+    }
+
+    /// What the file that the weights came from called the tensors that have other names now, by these; empty where
+    /// none has. A note.
+    var sourceNames: [String: String] {
+        get {
+            notes["names"].flatMap { try? JSONDecoder().decode([String: String].self, from: Data($0.utf8)) } ?? [:]
+        }
+        set {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            let text = (try? encoder.encode(newValue)).map { String(decoding: $0, as: UTF8.self) }
+            notes["names"] = newValue.isEmpty ? nil : text
+        }
     }
 
     public init(from decoder: Decoder) throws {

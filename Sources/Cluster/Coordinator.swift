@@ -59,6 +59,8 @@ final class Coordinator {
                 mayHaveNoAnswer: (training as? AnsweredQuestions)?.hasUnanswerable)
         }
         metadata.classNames = classNames.isEmpty ? nil : classNames
+        // What Graft does not know of it, such as the tokens that begin and end a text, leaves with the trained weights.
+        metadata.huggingFaceConfiguration = file?.metadata.huggingFaceConfiguration
         metadata.license = file?.metadata.license
         metadata.provenance =
             "recipe \(recipe.name), weights \(recipe.model.weights ?? "none"), data \(training.source)"

@@ -39,6 +39,8 @@ public enum DatasetError: GraftError, Equatable {
     case unknownColumn(path: String, key: String, name: String, nearest: [String], known: [String])
     /// A table that does not say which column is which.
     case columnsUnclear(path: String, columns: Int)
+    /// A file of texts in which there are none.
+    case noRows(path: String)
     /// A text of which nothing is left to predict or to predict from.
     case noTokens(path: String)
     case notAText(path: String)
@@ -146,6 +148,8 @@ extension DatasetError {
                 + "data.text.columns (--text-column, --label-column), by number from 1"
         case .noTokens(let path):
             return "\(path): a text without tokens, or with fewer than a network can learn from; remove it"
+        case .noRows(let path):
+            return "\(path): no samples in it; the file is empty, or has a header alone"
         case .noTexts(let path):
             return
                 "\(path): no texts found; expected a .tsv, .csv, .jsonl, .json or .txt file, or a folder with train.tsv and "

@@ -38,6 +38,4 @@ public struct Branches: Module {
         }
         return shape
     }
-
-    public var isRandomInTraining: Bool { modules.contains(where: \.isRandomInTraining) }
 }

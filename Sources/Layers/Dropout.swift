@@ -28,6 +28,4 @@ public struct Dropout: Module {
     }
 
     public func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] { input }
-
-    public var isRandomInTraining: Bool { rate > 0 }
 }

@@ -13,15 +13,10 @@ public protocol Module {
     /// The parts, one after the other, that are each recomputed as a whole where the context `recomputes`: this module
     /// itself unless it says otherwise.
     var segments: [any Module] { get }
-
-    /// Whether a training pass draws random numbers, as dropout does: such a layer is no fixed function even where
-    /// nothing in it learns. What holds such a layer says so too; false by default.
-    var isRandomInTraining: Bool { get }
 }
 
 extension Module {
     public var segments: [any Module] { [self] }
-    public var isRandomInTraining: Bool { false }
 }
 
 /// What a forward pass must know besides its input.

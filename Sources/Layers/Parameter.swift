@@ -47,18 +47,16 @@ public final class Parameter {
         }
         set {
             precondition(newValue.shape == shape, "\(path): shape \(newValue.shape) for a parameter of \(shape)")
-            guard storedLeaf != nil else {
-                initialValue = nil
-                // The parameter's own memory: the caller's tensor keeps its values when these change.
-                let scalars = newValue.detached
-                storedLeaf = .variable(
-                    Tensor(shape: shape) { mine in
-                        scalars.withScalars { _ = mine.update(fromContentsOf: $0) }
-                    })
-                return
-            }
-            newValue.withScalars { new in update { _ = $0.update(fromContentsOf: new) } }
+            // The parameter's own memory: the caller's tensor keeps its values when these change.
+            newValue.withScalars { new in fill { _ = $0.update(fromContentsOf: new) } }
         }
+    }
+
+    /// Has `body` write all values, row-major; the memory may be uninitialised, and none are drawn first. `id` stays.
+    package func fill(_ body: (UnsafeMutableBufferPointer<Float>) -> Void) {
+        guard storedLeaf == nil else { return update(body) }
+        initialValue = nil
+        storedLeaf = .variable(Tensor(shape: shape, initializingWith: body))
     }
 
     /// The parameter's leaf, by which a `GradientSink` hears of its gradient.

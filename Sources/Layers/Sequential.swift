@@ -20,6 +20,4 @@ public struct Sequential: Module {
     }
 
     public var segments: [any Module] { areBlocks ? modules.flatMap(\.segments) : [self] }
-
-    public var isRandomInTraining: Bool { modules.contains(where: \.isRandomInTraining) }
 }

@@ -4,8 +4,8 @@ import Tensors
 /// Some stages of a network as a constant function, compiled: what a phase runs that freezes them.
 ///
 /// Input: images N×C×H×W, or what the stage before the first gave. Output: what the last stage gives, float32. It works
-/// off the tape and as in evaluation: batch norm by its running statistics, folded into the convolutions; activations
-/// and residual sums are fused into them too (`FoldedConvolutions`).
+/// off the tape and as in evaluation: no dropout; batch norm by its running statistics, folded into the convolutions;
+/// activations and residual sums are fused into them too (`FoldedConvolutions`).
 ///
 /// Each layer's weights are taken over when the trunk first runs it, so the parameters and running statistics of these
 /// stages must not change while the trunk is in use: whoever changes them makes a new one. Results do not depend on
@@ -17,7 +17,7 @@ public final class FrozenTrunk {
     public enum Precision: String, Codable, Sendable, CaseIterable { case float32, int8 }
 
     public let stages: Range<Int>
-    /// What it computes with: float32 where int8 was asked for and the processor cannot, as `fallback` says.
+    /// What it computes with: float32 where int8 was asked for and cannot be, as `fallback` says.
     public let precision: Precision
     /// Why the precision is not the one asked for; nil where it is.
     public let fallback: String?
@@ -31,13 +31,17 @@ public final class FrozenTrunk {
     public init(_ network: Network, stages: Range<Int>, precision: Precision = .float32) throws {
         self.network = network
         self.stages = stages
-        fallback = Self.fallback(for: precision)
+        fallback = Self.fallback(for: precision, network.architecture)
         self.precision = fallback == nil ? precision : .float32
     }
 
-    /// Why this processor computes in float32 in place of a precision; nil where it does not.
-    public static func fallback(for precision: Precision) -> String? {
-        precision == .float32 || EightBit.isSupported
+    /// Why this network computes in float32 here in place of a precision; nil where it does not.
+    public static func fallback(for precision: Precision, _ architecture: Architecture) -> String? {
+        guard precision == .int8 else { return nil }
+        if architecture.tokens != nil {
+            return "int8 is for convolutions, which a network over text has none of: computing in float32"
+        }
+        return EightBit.isSupported
             ? nil : "int8 needs a processor with AVX-512 VNNI, which this one lacks: computing in float32"
     }
 

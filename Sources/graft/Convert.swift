@@ -71,19 +71,29 @@ struct Convert: ParsableCommand {
     func run() throws {
         let format = try outputFormat()
         let (file, report) = try converted()
-        // The network that the weights were tried in is no more.
-        StoragePool.shared.trim()
+        let (count, metadata) = (file.tensors.count, file.metadata)
         if format == .huggingFace {
             try file.writeHuggingFace(to: output, tokenizerFolder: inputFolder)
         } else {
-            try file.write(to: output, as: format)
+            try (consume file).write(to: output, as: format)
         }
+        if format == .kerasHDF5 || format == .kerasWeights { noteLostPreprocessing(metadata) }
         if json {
-            return try Output.json(
-                Answer(output: output, format: format, tensors: file.tensors.count, report: report))
+            return try Output.json(Answer(output: output, format: format, tensors: count, report: report))
         }
         if let report { print(report) }
-        print("\(output): \(format.title), \(file.tensors.count) tensors")
+        print("\(output): \(format.title), \(count) tensors")
+    }
+
+    /// Keras's files hold arrays alone, and whoever reads them takes them for the network of Keras.
+    private func noteLostPreprocessing(_ metadata: WeightMetadata) {
+        guard let name = metadata.architecture, let preprocessing = metadata.preprocessing,
+            let own = try? Architecture(named: name, variant: "keras").preprocessing, preprocessing != own
+        else { return }
+        Output.note(
+            "graft: \(output) does not say how images are prepared for these weights, and not as for Keras's \(name): "
+                + "mean \(preprocessing.mean), standard deviation \(preprocessing.standardDeviation), "
+                + "\(preprocessing.channelOrder.rawValue)")
     }
 
     private func outputFormat() throws -> WeightFormat {
@@ -116,21 +126,22 @@ struct Convert: ParsableCommand {
         let name = URL(fileURLWithPath: input).lastPathComponent
         file.metadata.provenance = file.metadata.provenance ?? "converted from \(name)"
         do {
-            return try canonical(file, head: .keep)
+            let report = try makeCanonical(&file, head: .keep)
+            return (file, report)
         } catch let error as LoadError where error.saysHeadIsMissing {
-            let (headless, report) = try canonical(file, head: .new)
+            let report = try makeCanonical(&file, head: .new)
             // A classifier of which only a part is there is damaged, not absent.
             guard report.entries.allSatisfy({ $0.path != nil || $0.note != "head: new" }) else { throw error }
             Output.note("graft: \(input) has no classifier; neither has \(output)")
-            return (headless, report)
+            return (file, report)
         } catch LoadError.unrecognised where architecture == nil {
             Output.note("graft: \(input) is of no network that Graft knows; its tensors keep their names")
             return (file, nil)
         }
     }
 
-    private func canonical(_ file: WeightFile, head: HeadPolicy) throws -> (WeightFile, LoadReport) {
-        try WeightLoader.canonical(file, path: input, architecture: architecture, variant: variant, head: head)
+    private func makeCanonical(_ file: inout WeightFile, head: HeadPolicy) throws -> LoadReport {
+        try WeightLoader.makeCanonical(&file, path: input, architecture: architecture, variant: variant, head: head)
     }
 }
 

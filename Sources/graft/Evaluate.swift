@@ -115,7 +115,7 @@ struct Evaluate: ParsableCommand {
             let columns = TextColumns(
                 text: textColumn ?? trained.columns.text, pair: pairColumn ?? trained.columns.pair,
                 label: labelColumn ?? trained.columns.label)
-            all = try LabelledTexts(at: textSource(at: data, split: split), columns: columns, keys: "columns: ")
+            all = try LabelledTexts(at: textSource(at: data, split: split), columns: columns) { "--\($0)-column" }
         case .taggedWords: all = try TaggedSentences(at: textSource(at: data, split: split))
         case .questions(let input):
             let path = try textSource(at: data, split: split)

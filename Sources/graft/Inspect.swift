@@ -81,14 +81,13 @@ struct Inspect: ParsableCommand {
     // MARK: Finding out
 
     private func recognise(_ inspection: Inspection) -> Recognised? {
-        guard inspection.format != .hdf5, inspection.digest != .invalid,
-            let weights = try? WeightFile.read(file),
+        guard let weights = inspection.weights,
             let architecture = try? WeightLoader.architecture(of: weights, path: file)
         else { return nil }
         var found = Recognised(
             architecture: architecture.name, variant: architecture.variant, classes: architecture.classes)
         do {
-            _ = try WeightLoader.network(from: weights, path: file)
+            _ = try WeightLoader.match(weights, path: file)
         } catch LoadError.mismatch(_, _, let missing, let unexpected, let misshapen, _) {
             found.missing = missing
             found.unexpected = unexpected
@@ -102,9 +101,7 @@ struct Inspect: ParsableCommand {
     }
 
     private func resemblance(_ inspection: Inspection) -> Resembled? {
-        guard inspection.format != .hdf5, inspection.digest != .invalid, let weights = try? WeightFile.read(file),
-            let found = WeightLoader.resemblance(of: weights)
-        else { return nil }
+        guard let weights = inspection.weights, let found = WeightLoader.resemblance(of: weights) else { return nil }
         return Resembled(architecture: found.architecture.name, fitting: found.fitting, count: found.count)
     }
 

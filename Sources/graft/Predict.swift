@@ -166,15 +166,25 @@ struct Predict: ParsableCommand {
         of input: TextInput, _ body: ([String], [String: Tensor]) throws -> Void
     ) throws {
         let texts = try texts()
+        var cut = 0
         for start in stride(from: 0, to: texts.count, by: Self.batch) {
             let part = texts[start..<min(start + Self.batch, texts.count)]
             let sequences = try part.map { line in
-                let halves = line.split(separator: "\t", maxSplits: 1).map(String.init)
-                return try input.sequence(
-                    SampleText(halves.first ?? "", pair: halves.count > 1 ? halves[1] : nil), name: "'\(line)'")
+                let halves = line.split(separator: "\t", maxSplits: 1, omittingEmptySubsequences: false).map(
+                    String.init)
+                let text = SampleText(halves.first ?? "", pair: halves.count > 1 ? halves[1] : nil)
+                if try input.fullLength(text) > input.length { cut += 1 }
+                return try input.sequence(text, name: "'\(line)'")
             }
             try body(Array(part), input.stack(sequences))
         }
+        Self.note(cut: cut, of: texts.count, input)
+    }
+
+    /// Says that the answers are not about all of what was given.
+    static func note(cut: Int, of count: Int, _ input: TextInput) {
+        if cut == 0 { return }
+        Output.note("graft: \(cut) of \(count) texts cut to \(input.length) tokens, special ones included")
     }
 
     /// Images N×C×H×W, at most a batch at a time.

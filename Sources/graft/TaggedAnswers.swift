@@ -25,6 +25,8 @@ struct TaggedAnswers {
             throw CommandError.cannotAnswer(path: trained.path, output: "tags", remedy: "it takes no texts")
         }
         let texts = try inputs + (file.map { try TextFile.lines($0) } ?? [])
+        Predict.note(
+            cut: try texts.count { try input.fullLength(SampleText($0)) > input.length }, of: texts.count, input)
         answers = try withoutTape { try texts.map { try Self.answer($0, input, trained) } }
     }
 

@@ -43,9 +43,11 @@ struct TrainedNetwork {
     init(_ options: WeightOptions) throws {
         try OpenBLAS.open()
         path = options.weights
-        let file = try WeightFile.read(path, widening: true)
+        let weights = try WeightFile.read(path)
+        // What is needed besides the values, which do not outlive the loading.
+        let file = WeightFile(format: weights.format, tensors: [], metadata: weights.metadata)
         network = try WeightLoader.network(
-            from: file, path: path, architecture: options.architecture, variant: options.variant
+            from: consume weights, path: path, architecture: options.architecture, variant: options.variant
         ).network
         input = try Self.input(of: network.architecture, file, options)
         columns = file.metadata.textSettings?.columns ?? TextColumns()

@@ -74,6 +74,43 @@ final class ConvertingTests: ArchiveTestCase {
         return "\(number == least ? kind : "\(kind)_\(number - least)")/\(rest)"
     }
 
+    /// torchvision's VGG has the layers of Keras's, whatever its images are prepared like.
+    func testTorchvisionsVGGForKeras() throws {
+        let network = try Architecture(named: "vgg16").network()
+        XCTAssertEqual(network.architecture.variant, "torchvision")
+        var generator = SeededGenerator(state: 16)
+        let tensors = network.store.parameters.filter { $0.path.hasPrefix("features.") }.map { parameter in
+            // Random bits without the highest ones of the exponent: all finite.
+            let words = (0..<parameter.count).map { _ in UInt32(truncatingIfNeeded: generator.next()) & 0x8fff_ffff }
+            return StoredTensor(
+                name: parameter.path, shape: parameter.shape, elementType: .float32,
+                bytes: words.withUnsafeBytes { Data($0) }, layout: parameter.shape.count == 4 ? "OIHW" : nil)
+        }
+        let file = WeightFile(
+            format: .graftHDF5, tensors: tensors,
+            metadata: WeightMetadata(architecture: "vgg16", variant: "torchvision"))
+        for format in [WeightFormat.kerasHDF5, .kerasWeights] {
+            try file.write(to: path("k.h5"), as: format)
+            let keras = try WeightFile.read(path("k.h5"))
+            XCTAssertEqual(keras.tensors.map(\.name).prefix(2), ["block1_conv1/kernel:0", "block1_conv1/bias:0"])
+            XCTAssertEqual(keras["block2_conv1/kernel:0"]?.shape, [3, 3, 64, 128])
+            for (mine, theirs) in zip(tensors, keras.tensors) {
+                guard mine.shape.count == 4 else {
+                    XCTAssertEqual(mine.bytes, theirs.bytes, mine.name)
+                    continue
+                }
+                // O×I×H×W and H×W×I×O.
+                let (o, i) = (mine.shape[0], mine.shape[1])
+                let (a, b) = (mine.scalars, theirs.scalars)
+                let isSame = (0..<a.count).allSatisfy { index in
+                    let (output, input, place) = (index / (9 * i), index / 9 % i, index % 9)
+                    return a[index].bitPattern == b[(place * i + input) * o + output].bitPattern
+                }
+                XCTAssertTrue(isSame, mine.name)
+            }
+        }
+    }
+
     func testKerasWritesWhatH5pyWrites() throws {
         try canonical(try weights("cifar10-resnet8-keras/pretrainedResnet.h5")).write(to: path("k.h5"), as: .kerasHDF5)
         let dump = try run("h5dump", ["-A", path("k.h5")])

@@ -1,5 +1,6 @@
 import Archives
 import Foundation
+import Models
 import Tensors
 import XCTest
 
@@ -37,6 +38,40 @@ final class HuggingFaceTests: ArchiveTestCase {
         let inspection = try Inspection.inspect(path("m"))
         XCTAssertEqual(inspection.format, .huggingFace)
         XCTAssertGreaterThan(inspection.fileSize, 16)
+    }
+
+    /// A timm folder says how its weights want their pictures.
+    func testTimm() throws {
+        try write([tensor("a", [1, 2])], "model.safetensors")
+        let pictures = #""input_size": [3, 299, 299], "crop_pct": 0.95, "interpolation": "bicubic""#
+        func configure(_ more: String) throws {
+            let pretrained = #"{\#(pictures), "mean": [0.5, 0.5, 0.5]\#(more)}"#
+            try write(#"{"architecture": "inception_v3", "pretrained_cfg": \#(pretrained)}"#, "config.json")
+        }
+        try configure(#", "std": [0.25, 0.5, 0.5], "label_names": ["x", "y"], "crop_mode": "center", "tag": null"#)
+        let metadata = try WeightFile.read(path("m")).metadata
+        XCTAssertEqual(
+            metadata.preprocessing,
+            Preprocessing(
+                resize: 314, inputSize: 299, interpolation: .bicubic, mean: [0.5, 0.5, 0.5],
+                standardDeviation: [0.25, 0.5, 0.5]))
+        XCTAssertEqual(metadata.classNames, ["x", "y"])
+        XCTAssertNotNil(metadata.notes["config.json"])
+
+        let prefix = "\(path("m/config.json")): "
+        for (more, message) in [
+            (#", "crop_mode": "squash""#, "pretrained_cfg.crop_mode squash (where center is read) is not supported"),
+            (#", "std": [0, 1, 1]"#, "damaged timm configuration file: standardDeviation is [0.0, 1.0, 1.0]"),
+            (#", "std": "wide""#, "damaged timm configuration file: pretrained_cfg.std has no such value"),
+        ] {
+            try configure(more)
+            assertThrows(prefix + message) { _ = try WeightFile.read(self.path("m")) }
+        }
+        try write(#"{"architecture": "resnet18", "pretrained_cfg": {}}"#, "config.json")
+        XCTAssertEqual(
+            try WeightFile.read(path("m")).metadata.preprocessing,
+            Preprocessing(
+                resize: 256, inputSize: 224, mean: [0.485, 0.456, 0.406], standardDeviation: [0.229, 0.224, 0.225]))
     }
 
     func testPyTorchFile() throws {
@@ -109,7 +144,7 @@ final class HuggingFaceTests: ArchiveTestCase {
         try FileManager.default.removeItem(atPath: path("m/model.safetensors"))
         try FileManager.default.copyItem(atPath: fixture("keras.h5"), toPath: path("m/model.safetensors"))
         assertThrows(
-            "\(path("m/model.safetensors")): damaged Hugging Face file: it is Keras HDF5, neither safetensors nor PyTorch"
+            "\(path("m/model.safetensors")): damaged Hugging Face file: it is HDF5, neither safetensors nor PyTorch"
         ) { _ = try WeightFile.read(self.path("m")) }
     }
 

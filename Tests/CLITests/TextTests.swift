@@ -84,6 +84,9 @@ final class TextTests: CommandTestCase {
         let first = answers.map { ($0["predictions"] as? [[String: Any]])?.first?["name"] as? String }
         XCTAssertEqual(first, ["neg", "pos"])
 
+        let long = try graft("predict", "--weights", "run/weights.h5", "a good film", "a good plot, a good cast")
+        XCTAssertEqual(long.errors, "graft: 1 of 2 texts cut to 8 tokens, special ones included\n")
+
         let nothing = try graft("predict", "--weights", "run/weights.h5")
         XCTAssertEqual(nothing.code, 2)
         XCTAssertTrue(nothing.errors.hasPrefix("graft: Missing expected argument '<inputs> ...'"), nothing.errors)

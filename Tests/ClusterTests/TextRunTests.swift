@@ -244,6 +244,81 @@ final class TextRunTests: TrainingRunTestCase {
         XCTAssertEqual(outcome.code, 2, outcome.errors + outcome.output)
     }
 
+    /// Frozen layers run without dropout, and what they give for each token is kept: the same training, compiled or not,
+    /// cached or not, at any number of ranks.
+    func testFrozenLayersAreCached() throws {
+        for (name, recipe) in [("texts", classifier()), ("tags", tagger)] {
+            try write(recipe)
+            assertDone(try train("\(name)-base"))
+            try write(frozen(recipe, base: "\(name)-base"))
+            assertDone(try train("\(name)-cached"))
+            let again = try train("\(name)-again", ranks: 2)
+            assertDone(again)
+            assertDone(try train("\(name)-compiled", "trunk.cache=off"))
+            assertDone(try train("\(name)-whole", "trunk.compile=false"))
+            assertDone(try train("\(name)-two", ranks: 2, "trunk.cache=\(folder)/\(name)-two"))
+
+            let trunk = try XCTUnwrap(try trunks("\(name)-cached").first)
+            XCTAssertEqual([trunk.path, "\(trunk.stages)"], ["cached", "2"], name)
+            XCTAssertEqual(trunk.computed_samples, 31, name)
+            XCTAssertEqual(try trunks("\(name)-again").map(\.reused_samples), [31], again.output)
+            XCTAssertEqual(try trunks("\(name)-two").map(\.computed_samples), [31], name)
+            XCTAssertEqual(try trunks("\(name)-compiled").map(\.path), ["compiled"])
+            XCTAssertEqual(try trunks("\(name)-whole").count, 0)
+            // Each token takes its vector of 16 numbers, and what fills texts up takes nothing.
+            XCTAssertEqual(trunk.cache_bytes, 4 * 16 * (try tokenCount()), name)
+
+            let cached = try losses("\(name)-cached")
+            for other in ["again", "compiled", "whole", "two"] {
+                try assertClose("\(name)-cached", "\(name)-\(other)")
+                for (step, (a, b)) in zip(cached, try losses("\(name)-\(other)")).enumerated() {
+                    XCTAssertEqual(a, b, accuracy: 1e-4 * a, "\(name), \(other), step \(step + 1)")
+                }
+                XCTAssertEqual(
+                    try validation("\(name)-\(other)").loss, try validation("\(name)-cached").loss, accuracy: 1e-4)
+            }
+        }
+    }
+
+    /// A language model's blocks lie elsewhere in every epoch, so that nothing can be kept.
+    func testFrozenLayersOfALanguageModelAreCompiled() throws {
+        try write(languageModel)
+        assertDone(try train("base"))
+        let recipe = frozen(languageModel, base: "base")
+            .replacingOccurrences(of: Self.lowerLayers, with: "[\"transformer.w*\", transformer.h.0]")
+        try write(recipe)
+        let outcome = try train("compiled")
+        assertDone(outcome)
+        assertDone(try train("whole", ranks: 2, "trunk.compile=false"))
+        XCTAssertEqual(try trunks("compiled").map(\.path), ["compiled"])
+        XCTAssertEqual(try trunks("compiled").map(\.stages), [2])
+        XCTAssertTrue(outcome.output.contains("every epoch cuts running text in other places"), outcome.output)
+        try assertClose("compiled", "whole")
+        try write(recipe + "\ntrunk: {cache: \(folder)/cache}\n")
+        XCTAssertEqual(try train("required").code, 2)
+    }
+
+    /// The recipe with the weights of a run, of which the lower layers stay.
+    private func frozen(_ recipe: String, base: String) -> String {
+        let lines = recipe.split(separator: "\n", omittingEmptySubsequences: false).filter { line in
+            !["  architecture:", "  sizes:"].contains { line.hasPrefix($0) }
+        }
+        return lines.joined(separator: "\n")
+            .replacingOccurrences(of: "model:", with: "model:\n  weights: \(folder)/\(base)/weights.h5")
+            .replacingOccurrences(
+                of: "train:\n  ", with: "train:\n  transfer: fine-tuning\n  freeze: \(Self.lowerLayers)\n  ")
+    }
+
+    private static let lowerLayers = "[bert.embeddings, bert.encoder.layer.0]"
+
+    /// Tokens of all sentences, [CLS] and [SEP] included, cut to 12.
+    private func tokenCount() throws -> Int {
+        try ["train", "test"].reduce(0) { sum, part in
+            let rows = try String(contentsOfFile: "\(folder)/\(part).tsv", encoding: .utf8).split(separator: "\n")
+            return sum + rows.reduce(0) { $0 + min(12, $1.prefix { $0 != "\t" }.split(separator: " ").count + 2) }
+        }
+    }
+
     /// Only the classifier learns, and the classes learn with weights that somebody made: the run before.
     func testFeatureExtractionFromOwnWeights() throws {
         try write(classifier())

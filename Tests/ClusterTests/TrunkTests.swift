@@ -24,50 +24,6 @@ final class TrunkTests: TrainingRunTestCase {
         try write(Self.extraction)
     }
 
-    /// The trunk line of `log.jsonl`, one per phase.
-    private struct Trunk: Decodable {
-        var path: String
-        var stages: Int
-        var reused_samples: Int
-        var computed_samples: Int
-        var epochs_from_cache: Int
-        var cache_bytes: Int
-        var precision: String
-        var precision_fallback: String?
-        var precision_error: Double?
-    }
-
-    private func trunks(_ output: String, _ event: String = "trunk") throws -> [Trunk] {
-        struct Line: Decodable {
-            var event: String
-            var trunk: Trunk?
-        }
-        let text = try String(contentsOfFile: "\(folder)/\(output)/log.jsonl", encoding: .utf8)
-        return try text.split(separator: "\n").compactMap {
-            let line = try JSONDecoder().decode(Line.self, from: Data($0.utf8))
-            return line.event == event ? line.trunk : nil
-        }
-    }
-
-    private func files(_ cache: String = "trunk-cache") -> [String] {
-        let root = "\(folder)/\(cache)"
-        return (FileManager.default.enumerator(atPath: root)?.allObjects as? [String] ?? [])
-            .filter { $0.hasSuffix(".features") }.sorted().map { "\(root)/\($0)" }
-    }
-
-    private func assertClose(
-        _ a: String, _ b: String, _ tolerance: Float = 1e-4, file: StaticString = #filePath, line: UInt = #line
-    ) throws {
-        let (a, b) = (try weights(a), try weights(b))
-        XCTAssertEqual(Set(a.keys), Set(b.keys), file: file, line: line)
-        for (name, values) in a {
-            let other = try XCTUnwrap(b[name])
-            let largest = values.map(abs).max() ?? 0
-            let difference = zip(values, other).map { abs($0 - $1) }.max() ?? 0
-            XCTAssertLessThanOrEqual(difference, tolerance * largest, name, file: file, line: line)
-        }
-    }
-
     // MARK: The same training
 
     func testCachedCompiledAndWholeAgree() throws {

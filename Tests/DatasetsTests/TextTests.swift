@@ -39,8 +39,8 @@ final class TextTests: XCTestCase {
         XCTAssertEqual(data.classNames, ["9", "10"], "numbers in numeric order")
         XCTAssertEqual(data.labels, [1, 0])
         XCTAssertEqual(try texts(data), [SampleText("a", pair: "b"), SampleText("c", pair: "")])
-        let other = try LabelledTexts(at: path, columns: TextColumns(text: "sentence2", pair: "1", label: "id"))
-        XCTAssertEqual(try texts(other), [SampleText("b", pair: "0"), SampleText("", pair: "1")])
+        let other = try LabelledTexts(at: path, columns: TextColumns(text: "sentence2", pair: "2", label: "id"))
+        XCTAssertEqual(try texts(other), [SampleText("b", pair: "a"), SampleText("", pair: "c")])
         XCTAssertEqual(other.classNames, ["0", "1"])
         XCTAssertEqual(
             message(try LabelledTexts(at: path, columns: TextColumns(label: "lable"))),
@@ -92,6 +92,61 @@ final class TextTests: XCTestCase {
         XCTAssertEqual(
             message(try LabelledTexts(at: latin)), "\(latin):2: byte 2 of the line is not UTF-8; convert the file")
         XCTAssertTrue(message(try LabelledTexts(at: "\(folder)/absent.tsv")).contains("cannot be read"))
+    }
+
+    /// Files that would be learned from in silence, otherwise than they are meant.
+    func testWhatIsProbablyAMistake() throws {
+        func refusal(_ text: String, _ name: String, _ columns: TextColumns = TextColumns()) throws -> String {
+            let path = try write(text, name)
+            return message(try LabelledTexts(at: path, columns: columns)).replacingOccurrences(of: path, with: "FILE")
+        }
+        let divides = "where texts hold what divides columns, write a .csv file with such texts in quotes"
+        XCTAssertEqual(
+            try refusal("text,label\ngood,1\nbad, really,0\n", "a.csv"),
+            "FILE:3: column 3: more than the 2 columns of the first line; \(divides)")
+        XCTAssertEqual(
+            try refusal("good\t1\nbad\treally\t0\n", "b.tsv"),
+            "FILE:2: column 3: more than the 2 columns of the first line; \(divides)")
+        XCTAssertEqual(
+            try LabelledTexts(at: write("good\t1\t\nbad\t0\t\t\n", "c.tsv"), columns: .init(text: "1", label: "2"))
+                .count, 2)
+        XCTAssertEqual(
+            try refusal("tweet\tsentiment\ngood\t1\nbad\t0\n", "d.tsv"),
+            "FILE:1: column 2: label 'sentiment' where all others are numbers; if the line is a header, name its columns: "
+                + "data.text.columns (--text-column, --label-column)")
+        XCTAssertEqual(
+            try refusal("\"text\"\t\"label\"\n\"good\"\t\"1\"\n", "e.tsv"),
+            "FILE:1: column 1: \"text\" in quotes, which are part of the text where tabs divide; remove them, or write a "
+                + ".csv file")
+        XCTAssertEqual(
+            try refusal("question\tsentence\tlabel\na\tb\t1\n", "f.tsv"),
+            "FILE:1: the text may be 'question' or 'sentence'; choose with data.text.columns.text, or make pairs of them "
+                + "with data.text.columns.pair too")
+        XCTAssertEqual(
+            try refusal("text\tlabel\na\t1\n", "g.tsv", TextColumns(label: "text")),
+            "data.text.columns.label: text is not possible; that column holds texts already; give another")
+        XCTAssertEqual(try refusal("a\t1\nb\t \n", "h.tsv"), "FILE:2: column 2: the label is empty")
+        let empty = "FILE: no samples in it; the file is empty, or has a header alone"
+        XCTAssertEqual(try refusal("", "i.tsv"), empty)
+        XCTAssertEqual(try refusal("\n\r\n", "i.csv"), empty)
+        XCTAssertEqual(try refusal("text\tlabel\n", "j.tsv"), empty)
+        XCTAssertEqual(
+            try refusal("{\"text\":[\"a\"],\"label\":1}\n", "k.jsonl"),
+            "FILE:1: no 'text', or one that is no string or number")
+        XCTAssertEqual(
+            try refusal("{\"text\":\"a\",\"label\":1}\n{\"text\":\"a\",\"label\":null}", "l.jsonl"),
+            "FILE:2: no 'label', or one that is no string or number")
+        XCTAssertEqual(
+            try refusal((0...1_000).map { "{\"\($0)\":1}" }.joined(separator: "\n"), "m.jsonl"),
+            "FILE:1001: more than 1000 different names so far; give all objects the same ones")
+        XCTAssertEqual(
+            try refusal("{\"text\":" + String(repeating: "[", count: 100_000), "n.jsonl"),
+            "FILE:1: not a JSON object; one per line is expected")
+        let wide = "\(folder)/wide.tsv"
+        try Data([0xFE, 0xFF, 0, 0x61, 0, 0x09, 0, 0x31]).write(to: URL(fileURLWithPath: wide))
+        XCTAssertEqual(
+            message(try LabelledTexts(at: wide)),
+            "\(wide):1: UTF-16; convert the file: iconv -f UTF-16 -t UTF-8 FILE > NEW")
     }
 
     func testSelectionChoosesTexts() throws {
@@ -184,6 +239,10 @@ final class TextTests: XCTestCase {
         let relabelled = try data.relabelled(for: names, outputs: 5, weights: "w")
         XCTAssertEqual(try relabelled.storedSample(at: 0), .words(["Jane", "Doe", "ran"], labels: [4, 0, 1]))
         XCTAssertEqual(relabelled.labels, [0, 0])
+        let accents = try TaggedSentences(at: write("\u{301} O\r\n\r\na \u{301}B\r\n", "accents.conll"))
+        XCTAssertEqual(accents.classNames, ["O", "\u{301}B"])
+        XCTAssertEqual(try accents.storedSample(at: 1), .words(["a"], labels: [1]))
+        XCTAssertThrowsError(try TaggedSentences(at: write("\n \n", "empty.conll")))
         let broken = try write("a\tO\nb\n", "broken.conll")
         XCTAssertEqual(
             message(try TaggedSentences(at: broken)), "\(broken):2: one column where a word and its tag are expected")

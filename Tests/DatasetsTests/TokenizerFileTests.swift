@@ -47,10 +47,13 @@ final class TokenizerFileTests: XCTestCase {
             #"t.json: damaged or not in the expected format (model.merges[0] is "a b c", not two tokens)"#)
         XCTAssertEqual(
             message(try load("{")),
-            "t.json: damaged or not in the expected format (JSON: no name of a member at byte 1)")
+            "t.json: damaged or not in the expected format (JSON: no name of a member at byte 2 of line 1)")
         XCTAssertEqual(
             message(try load(String(repeating: "[", count: 100_000))),
-            "t.json: damaged or not in the expected format (JSON: nested too deeply at byte 64)")
+            "t.json: damaged or not in the expected format (JSON: nested too deeply at byte 65 of line 1)")
+        XCTAssertEqual(
+            message(try load("{\n  \"a\": 1,\n  b}")),
+            "t.json: damaged or not in the expected format (JSON: no name of a member at byte 3 of line 3)")
         XCTAssertEqual(
             message(try load("[]")), "t.json: damaged or not in the expected format (no object 'model')")
         XCTAssertEqual(
@@ -85,13 +88,46 @@ final class TokenizerFileTests: XCTestCase {
         XCTAssertEqual(try tokenizer.encode("a", maximumLength: 2).tokens, [0, 0])
     }
 
-    /// Whatever is done to a file, it is read or refused, and what is read can be used.
+    /// Files of text editors, and of models whose vocabulary files have the same names.
+    func testVocabularyFiles() throws {
+        let folder = try scratchFolder(self)
+        func write(_ text: String, _ name: String) throws {
+            try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+        }
+        func tokens() throws -> [Int32] {
+            try Tokenizer(folder: folder.path).encode("ab", addingSpecialTokens: false).tokens
+        }
+        try write("\u{FEFF}{\"a\":0,\"b\":1,\"ab\":2}", "vocab.json")
+        try write("\u{FEFF}#version: 0.2\r\na b\r\n", "merges.txt")
+        XCTAssertEqual(try tokens(), [2])
+        try write("\u{FEFF}{\"tokenizer_class\": \"GPT2TokenizerFast\"}", "tokenizer_config.json")
+        XCTAssertEqual(try tokens(), [2])
+        try write("{\"tokenizer_class\": \"RobertaTokenizer\"}", "tokenizer_config.json")
+        XCTAssertEqual(
+            message(try tokens()),
+            "\(folder.path)/tokenizer_config.json: tokenizer_class: RobertaTokenizer is not supported; of vocab.json and "
+                + "merges.txt, GPT-2's can be read; give the model's tokenizer.json")
+        try write("\u{FEFF}[UNK]\r\n[CLS]\r\n[SEP]\r\na\r\n##b", "vocab.txt")
+        XCTAssertEqual(try tokens(), [3, 4], "vocab.txt comes first")
+        try write("{\"tokenizer_class\": \"BertJapaneseTokenizer\"}", "tokenizer_config.json")
+        XCTAssertTrue(message(try tokens()).contains("BertJapaneseTokenizer is not supported"))
+        try write("{}", "tokenizer_config.json")
+        let wide = folder.appendingPathComponent("wide.txt")
+        try Data([0xFF, 0xFE, 0x61, 0, 0x0A, 0]).write(to: wide)
+        XCTAssertEqual(
+            message(try Tokenizer(file: wide.path)),
+            "\(wide.path):1: UTF-16; convert the file: iconv -f UTF-16 -t UTF-8 FILE > NEW")
+    }
+
+    /// Whatever is done to a file, it is read or refused, and what is read can be used. GRAFT_FUZZ says how many files of
+    /// each kind.
     func testMutatedFiles() throws {
+        let count = ProcessInfo.processInfo.environment["GRAFT_FUZZ"].flatMap(Int.init) ?? 60_000
         var generator = TestGenerator(11)
         let inserts = ["\"", "{", "}", "[", "]", ",", ":", "\\u", "\\", "9", "-", "e", "null", "true", "é", "\u{0}"]
         for original in [Self.small, Self.smallBytes] {
             XCTAssertNoThrow(try load(original))
-            for _ in 0..<10_000 {
+            for _ in 0..<count {
                 var bytes = Array(original.utf8)
                 for _ in 0..<Int.random(in: 1...4, using: &generator) {
                     let place = Int.random(in: 0..<bytes.count, using: &generator)

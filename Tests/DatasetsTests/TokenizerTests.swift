@@ -13,6 +13,10 @@ final class TokenizerTests: XCTestCase {
                 let encoding = try item.encode(tokenizer)
                 assertEqual(encoding, item.result, "\(name): \(item.summary)")
                 count += 1
+                if item.given == nil, item.bytes == nil, item.pair == nil {
+                    let plain = try tokenizer.encode(item.text ?? "", addingSpecialTokens: false)
+                    XCTAssertEqual(tokenizer.tokens(of: item.text ?? ""), plain.tokens, item.summary)
+                }
                 guard let decoded = item.decoded else { continue }
                 XCTAssertEqual(Array(tokenizer.decode(encoding.tokens).utf8), Array(decoded[0].utf8), item.summary)
                 XCTAssertEqual(

@@ -105,7 +105,8 @@ final class HuggingFaceConfigTests: XCTestCase {
         XCTAssertEqual(try architecture(miniLM).rates, [:])
         let other = try architecture(
             miniLM.replacingOccurrences(of: "1e-12", with: "1e-5")
-                .replacingOccurrences(of: #""attention_probs_dropout_prob": 0.1"#, with: #""attention_probs_dropout_prob": 0"#))
+                .replacingOccurrences(
+                    of: #""attention_probs_dropout_prob": 0.1"#, with: #""attention_probs_dropout_prob": 0"#))
         XCTAssertEqual(other.rates, ["epsilon": 1e-5, "attention-dropout": 0])
         XCTAssertNil(other.dropout)
         XCTAssertEqual(try architecture(other.huggingFaceConfig()), other)
@@ -121,7 +122,8 @@ final class HuggingFaceConfigTests: XCTestCase {
         func logits(_ rates: [String: Float], isTraining: Bool = false, dropout: Float? = nil) throws -> [Float] {
             let plain = try SmallText.architecture("bert", "token-classification")
             let network = try Architecture(
-                named: plain.name, variant: plain.variant, sizes: plain.sizes, classes: 3, dropout: dropout, rates: rates
+                named: plain.name, variant: plain.variant, sizes: plain.sizes, classes: 3, dropout: dropout,
+                rates: rates
             ).network()
             Formula.fill(network)
             return try network(SmallText.tokens, ForwardContext(isTraining: isTraining, seed: 1)).scalars

@@ -120,6 +120,72 @@ final class TextFileTests: XCTestCase {
         XCTAssertNil(try configuration(WeightFile(Architecture(named: "resnet20").network())))
     }
 
+    /// What Graft does not know of a configuration stays in the one that it writes for another network.
+    func testConfigurationsKeepWhatOnlyTransformersKnows() throws {
+        let network = try SmallText.network("gpt2", "language-model")
+        var bare = try file(network)
+        let text = try XCTUnwrap(bare.metadata.huggingFaceConfiguration)
+        var config = try XCTUnwrap(JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any])
+        let own: [String: Any] = [
+            "architectures": ["GPT2Model"], "bos_token_id": 65, "eos_token_id": 66, "n_ctx": 24,
+            "activation_function": "gelu_pytorch_tanh", "id2label": ["0": "a"], "label2id": ["a": 0], "num_labels": 1,
+        ]
+        config.merge(own) { $1 }
+        bare.metadata.huggingFaceConfiguration = String(
+            decoding: try JSONSerialization.data(withJSONObject: config), as: UTF8.self)
+        let made = try WeightLoader.canonical(bare, path: "w").file.metadata.huggingFaceConfiguration
+        let written = try XCTUnwrap(
+            JSONSerialization.jsonObject(with: Data(try XCTUnwrap(made).utf8)) as? [String: Any])
+        XCTAssertEqual(written["architectures"] as? [String], ["GPT2LMHeadModel"])
+        for key in ["bos_token_id", "eos_token_id", "n_ctx", "activation_function", "n_embd", "pad_token_id"] {
+            XCTAssertEqual(written[key] as? NSObject, config[key] as? NSObject, key)
+        }
+        // Labels are those of a classifier, which this is none.
+        for key in ["id2label", "label2id", "num_labels"] { XCTAssertNil(written[key], key) }
+        let classifier = try network.architecture.huggingFaceConfig(keeping: made).replacingOccurrences(
+            of: "GPT2LMHeadModel", with: "GPT2ForSequenceClassification")
+        let kept = try SmallText.architecture("gpt2", "sequence-classification").huggingFaceConfig(
+            classNames: ["bad", "middling", "good"], keeping: classifier)
+        XCTAssertTrue(kept.contains("\"eos_token_id\" : 66"), kept)
+        XCTAssertEqual(Architecture.classNames(huggingFace: Data(kept.utf8)), ["bad", "middling", "good"])
+    }
+
+    /// A folder of Hugging Face through Graft's file: names, and tensors that the network has no place for.
+    func testAFolderLeavesAsItCame() throws {
+        let folder = FileManager.default.temporaryDirectory.appendingPathComponent("graft-\(UUID().uuidString)").path
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let pooled = try SmallText.network("bert", "sequence-classification")
+        var bare = try file(pooled) { $0.hasPrefix("bert.") ? String($0.dropFirst("bert.".count)) : nil }
+        bare.tensors.append(
+            StoredTensor(
+                name: "embeddings.position_ids", shape: [1, 2], elementType: .int64,
+                bytes: Data([0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0])))
+        bare.metadata.huggingFaceConfiguration = bare.metadata.huggingFaceConfiguration?
+            .replacingOccurrences(of: "BertForSequenceClassification", with: "BertModel")
+        let gpt2 = try SmallText.network("gpt2", "language-model")
+        var tied = try file(gpt2)
+        let words = try XCTUnwrap(tied["transformer.wte.weight"])
+        tied.tensors.append(words.renamed("lm_head.weight"))
+        tied.tensors.append(StoredTensor(name: "transformer.h.0.attn.bias", shape: [1, 1, 1, 1], scalars: [1]))
+        for (name, source) in [("bare", bare), ("tied", tied)] {
+            let (first, graft, last) = ("\(folder)/\(name)", "\(folder)/\(name).h5", "\(folder)/\(name)-again")
+            try source.write(to: first, as: .huggingFace)
+            try WeightLoader.canonical(WeightFile.read(first), path: first).file.write(to: graft, as: .graftHDF5)
+            let canonical = try WeightLoader.canonical(WeightFile.read(graft), path: graft)
+            try canonical.file.write(to: last, as: .huggingFace)
+            let files = try [first, last].map { folder in
+                try WeightFile.read(folder).tensors.sorted { $0.name < $1.name }
+            }
+            XCTAssertEqual(files[0].map(\.name), files[1].map(\.name))
+            XCTAssertEqual(files[0], files[1])
+            let configurations = try [first, last].map {
+                try String(contentsOfFile: $0 + "/config.json", encoding: .utf8)
+            }
+            XCTAssertEqual(configurations[0], configurations[1])
+        }
+    }
+
     func testOldNamesWithAHead() throws {
         let network = try SmallText.network("bert", "token-classification")
         let old = try file(network) { name in

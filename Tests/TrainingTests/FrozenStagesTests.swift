@@ -44,11 +44,15 @@ final class FrozenStagesTests: XCTestCase {
         XCTAssertEqual(try frozen("resnet20", withNorms, batchNorm: .frozen), ["stem", "layer1", "layer2"])
     }
 
-    /// Dropout draws new numbers in every step: what is before it may be frozen, it may not.
-    func testDropoutKeepsTheBoundaryBeforeIt() throws {
+    /// Dropout is for what learns: a frozen layer runs without, and is no boundary.
+    func testDropoutIsNoBoundary() throws {
         let names = try frozen("vgg11", [.freeze("*"), .learn("head")])
-        XCTAssertEqual(names, ["block1", "block2", "block3", "block4", "block5", "avgpool", "classifier.0"])
-        let mobile = try frozen("mobilenet_v2", [.freeze("*"), .learn("head")])
-        XCTAssertEqual(mobile.last, "avgpool", "its dropout is in the head")
+        XCTAssertEqual(
+            names, ["block1", "block2", "block3", "block4", "block5", "avgpool", "classifier.0", "classifier.3"])
+        XCTAssertEqual(
+            try frozen("bert_tiny", [.freeze("*"), .learn("head")]), ["embeddings", "layer.0", "layer.1", "pooler"])
+        XCTAssertEqual(
+            try frozen("bert_tiny", [.freeze("bert.embeddings"), .freeze("bert.encoder.layer.0")]),
+            ["embeddings", "layer.0"])
     }
 }

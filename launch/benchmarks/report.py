@@ -346,11 +346,14 @@ class Report:
             "to reach",
         ]
         lines = table([*head, "PyTorch, MiB"], cells) if cells else []
-        accuracies = self.transfer_accuracies()
-        return lines + ([""] if lines and accuracies else []) + accuracies
+        for row, name in [("accuracy", "MobileNetV1 0.25"), ("accuracy-resnet20", "CIFAR-10's ResNet-20")]:
+            accuracies = self.transfer_accuracies(row, name)
+            lines += ([""] if lines and accuracies else []) + accuracies
+        return lines
 
-    def transfer_accuracies(self):
-        seeds = [row for row in self.part("transfer") if row.name.startswith("accuracy")]
+    def transfer_accuracies(self, key, network):
+        """Of the rows KEY/SEED."""
+        seeds = [row for row in self.part("transfer") if row.name.startswith(f"{key}/")]
         means, cells = {}, []
         for side, name in [("graft", "Graft"), ("graft-int8", "Graft, int8 trunk"), ("pytorch", "PyTorch")]:
             found = [record for row in seeds for record in self.records.by_side(row.key)[side].values()]
@@ -362,7 +365,7 @@ class Report:
         if not cells:
             return []
         lines = table(
-            ["feature extraction with MobileNetV1 0.25, accuracy on 500 other images", "seeds", "range, %", "mean"], cells
+            [f"feature extraction with {network}, accuracy on 500 other images", "seeds", "range, %", "mean"], cells
         )
         for a, b, bound, words in [
             ("graft", "pytorch", 0.5, "Graft to PyTorch"),
@@ -376,7 +379,9 @@ class Report:
                 ]
                 if abs(difference) > bound:
                     self.miss(
-                        f"transfer/accuracy/{a}", f"Accuracy, {words}", f"{difference:+.1f} points, {bound:g} asked for"
+                        f"transfer/{key}/{a}",
+                        f"Accuracy of {network}, {words}",
+                        f"{difference:+.1f} points, {bound:g} asked for",
                     )
         return lines
 

@@ -147,38 +147,50 @@ def transfer(place):
 
 
 def transfer_accuracies(place):
-    """Of classifiers on a published MobileNetV1, because random layers would leave nothing to compare."""
-    weights = place.data / "weights" / "imagenet-mobilenetv1-0.25-pytorch" / "mobilenetV1X0.25_pretrain.tar"
+    """Of classifiers on published networks, because random layers would leave nothing to compare."""
+    weights, needs = place.data / "weights", [place.photographs()]
+    recipe = "benchmark-feature-extraction.yaml"
     for seed in range(20):
-        run = f"accuracy-{seed}"
         settings = [
-            "model.architecture=mobilenet_v1",
-            "model.variant=pytorch",
-            "model.width=0.25",
-            f"model.weights={weights}",
             f"data.train.path={place.photographs()}",
             "data.validation.skip-per-class=50",
-            "data.image.resize=256",
-            "data.image.mean=[0.485, 0.456, 0.406]",
-            "data.image.standard-deviation=[0.229, 0.224, 0.225]",
             f"train.epochs={EPOCHS}",
             "train.schedule=cosine",  # a constant rate leaves noise of some points in the last steps
             f"run.seed={seed}",
             "run.threads=1",
             f"run.validate-every.epochs={EPOCHS}",
         ]
-        recipe, trunk = "benchmark-feature-extraction.yaml", f"trunk.cache={place.output}/runs/accuracy-trunk"
-        resolved = f"{place.output}/runs/{run}@ROUND/recipe.yaml"
+
+        def trained(name, *more):
+            run, trunk = f"{name}-{seed}", f"trunk.cache={place.output}/runs/{name}-trunk"
+            return {
+                "graft": place.train(recipe, run, *settings, *more, trunk),
+                "graft-int8": place.train(recipe, f"{run}-int8", *settings, *more, trunk, "trunk.precision=int8"),
+            }
+
+        path = weights / "imagenet-mobilenetv1-0.25-pytorch" / "mobilenetV1X0.25_pretrain.tar"
+        sides = trained(
+            "accuracy",
+            "model.architecture=mobilenet_v1",
+            "model.variant=pytorch",
+            "model.width=0.25",
+            f"model.weights={path}",
+            "data.image.resize=256",
+            "data.image.mean=[0.485, 0.456, 0.406]",
+            "data.image.standard-deviation=[0.229, 0.224, 0.225]",
+        )
+        resolved = f"{place.output}/runs/accuracy-{seed}@ROUND/recipe.yaml"
         once = f"{place.output}/runs/features.pt"
-        sides = {
-            "graft": place.train(recipe, run, *settings, trunk),
-            "graft-int8": place.train(recipe, f"{run}-int8", *settings, trunk, "trunk.precision=int8"),
-            "pytorch": place.peer(
-                "pytorch_train.py", resolved, "--learn", "fc", "--features-once", once, "--seed", seed
-            ),
-        }
-        needs = [weights, place.photographs()]
-        yield Row("transfer", f"accuracy/{seed}", f"seed {seed}", sides, rounds=1, needs=needs)
+        sides["pytorch"] = place.peer(
+            "pytorch_train.py", resolved, "--learn", "fc", "--features-once", once, "--seed", seed
+        )
+        yield Row("transfer", f"accuracy/{seed}", f"seed {seed}", sides, rounds=1, needs=[path, *needs])
+
+        path = weights / "cifar10-resnet-pytorch" / "resnet20-12fca82f.th"
+        sides = trained(
+            "accuracy-resnet20", "model.architecture=resnet20", f"model.weights={path}", "data.image.size=64"
+        )
+        yield Row("transfer", f"accuracy-resnet20/{seed}", f"seed {seed}", sides, rounds=1, needs=[path, *needs])
 
 
 def large_photographs(place):

@@ -86,15 +86,16 @@ extension GraftArchive {
     /// Writes the file; whoever opens `path` sees the old file or the new one, never a part.
     ///
     /// - Throws: `ArchiveError.writeFailed`, with nothing left behind and the old file untouched.
-    public func write(to path: String) throws {
+    public consuming func write(to path: String) throws {
         try AtomicFile.write(try encoded(path), to: path)
     }
 
     /// The bytes of the file, built in memory: take them where the tensors stand still, write them
-    /// (`AtomicFile.write`) in the background.
+    /// (`AtomicFile.write`) in the background. Where nobody else holds the tensors, each lets go of its values when
+    /// they are among the bytes.
     ///
     /// - Parameter path: what to call the file in errors.
-    public func encoded(_ path: String = "Graft HDF5") throws -> Data {
+    public consuming func encoded(_ path: String = "Graft HDF5") throws -> Data {
         var image = try GraftLayout.image(self, path: path)
         GraftSeal.seal(&image)
         return image

@@ -9,18 +9,18 @@ enum GraftLayout {
 
     // MARK: Writing
 
-    /// The bytes of the HDF5 file, its first 512 left free.
-    static func image(_ archive: GraftArchive, path: String) throws -> Data {
-        let size = archive.sections.reduce(1 << 16) {
-            $0 + $1.tensors.reduce(0) { $0 + $1.bytes.count + 2_048 }
-        }
-        let file = try HDF5File(inMemory: path, userBlock: GraftSeal.size, capacity: size)
+    /// The bytes of the HDF5 file, its first 512 left free. Tensors let go of their values when these are in it.
+    static func image(_ archive: consuming GraftArchive, path: String) throws -> Data {
+        let file = try HDF5File(inMemory: path, userBlock: GraftSeal.size)
         try writeMetadata(archive.metadata, to: file.root)
-        for section in archive.sections {
-            let (parent, name) = try place(section.name, in: file.root, path: path)
+        for section in archive.sections.indices {
+            let (parent, name) = try place(archive.sections[section].name, in: file.root, path: path)
             let group = try parent.groupCreatingIfNeeded(name)
             try group.setAttribute(Layout.section, "tensors")
-            for tensor in section.tensors { try write(tensor, to: group, path: path) }
+            for index in archive.sections[section].tensors.indices {
+                try write(archive.sections[section].tensors[index], to: group, path: path)
+                archive.sections[section].tensors[index].bytes = Data()
+            }
         }
         for (name, text) in archive.texts.sorted(by: { $0.key < $1.key }) {
             let (parent, last) = try place(name, in: file.root, path: path)

@@ -19,8 +19,7 @@ enum GraftSeal {
         let text =
             magic + "length \(image.count)\nsha256 \(digest.finalize().hexadecimal)\n"
             + "The rest is HDF5; the SHA-256 is that of bytes 512 to the end.\n"
-        let seal = Data(text.utf8)
-        image.replaceSubrange(0..<seal.count, with: seal)
+        image.withUnsafeMutableBytes { $0.copyBytes(from: text.utf8) }
     }
 
     /// Throws where the file is not as it was written.
@@ -49,6 +48,13 @@ enum GraftSeal {
 
     /// The digest of one tensor's bytes, as it is written beside it.
     static func digest(_ bytes: Data) -> String { SHA256.hash(data: bytes).hexadecimal }
+
+    /// The same of values in a file, of which a part is held at a time.
+    static func digest(_ dataset: HDF5Dataset) throws -> String {
+        var digest = SHA256()
+        try dataset.forEachPart { digest.update(bufferPointer: UnsafeRawBufferPointer($0)) }
+        return digest.finalize().hexadecimal
+    }
 
     private static func next(_ file: FileHandle, _ count: Int, _ path: String) throws -> Data {
         do {

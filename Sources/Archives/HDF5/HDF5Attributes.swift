@@ -39,7 +39,11 @@ extension HDF5Attributed {
             H5Aget_space(attribute.id)
         }
         let shape = try HDF5Dataset.shape(ofSpace: space, path: owner.path)
-        guard let count = StoredTensor.count(of: shape), count <= 1 << 24 else {
+        // Attributes are not compressed.
+        let size = HDF5Library.locked { H5Tget_size(type.id) }
+        guard let count = StoredTensor.count(of: shape),
+            Double(count) * Double(size) <= Double(owner.handle.fileSize) + 65_536
+        else {
             throw ArchiveError.damaged(
                 path: owner.path, format: "HDF5", reason: "attribute \(name) has the shape \(shape)")
         }

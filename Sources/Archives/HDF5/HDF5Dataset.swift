@@ -69,6 +69,29 @@ public final class HDF5Dataset: HDF5Attributed {
         }
     }
 
+    /// Hands over all values in their order, as they are stored, some megabytes at a time: whole rows, of which there is
+    /// at least one. What is compressed comes at once.
+    func forEachPart(_ body: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        let type = try numericType()
+        guard let rows = shape.first, count > 0, !isCompressed else {
+            var all = try read()
+            return try all.withUnsafeMutableBytes(body)
+        }
+        let rowSize = count / rows * type.byteCount
+        let step = max(1, Self.partSize / rowSize)
+        let memory = UnsafeMutableRawBufferPointer.allocate(
+            byteCount: try byteCount(of: min(rows, step), each: rowSize), alignment: 64)
+        defer { memory.deallocate() }
+        for start in stride(from: 0, to: rows, by: step) {
+            let extent = [min(step, rows - start)] + shape.dropFirst()
+            let part = UnsafeMutableRawBufferPointer(rebasing: memory[..<(extent[0] * rowSize)])
+            try read(into: part, as: type, offset: [start] + shape.dropFirst().map { _ in 0 }, extent: extent)
+            try body(part)
+        }
+    }
+
+    private static let partSize = 1 << 24
+
     /// Writes row-major values of type `type` to the slice that starts at `offset` and spans `extent`, or
     /// to the whole array.
     public func write(
@@ -185,7 +208,7 @@ public final class HDF5Dataset: HDF5Attributed {
         if !overflow, byteCount <= 1 << 20 { return byteCount }
         // gzip, the tightest filter, shrinks at most about a thousandfold. What lies in one run has the size that the
         // header claims, whatever the file's.
-        let stored = HDF5Library.locked { min(Double(H5Dget_storage_size(handle.id)), Double(fileSize)) }
+        let stored = HDF5Library.locked { min(Double(H5Dget_storage_size(handle.id)), Double(handle.fileSize)) }
         guard !overflow, Double(byteCount) <= (isCompressed ? 8_192 : 8) * stored + 1_048_576 else {
             throw ArchiveError.damaged(
                 path: filePath, format: "HDF5", reason: "\(name) has the shape \(shape) but hardly any values")
@@ -201,15 +224,6 @@ public final class HDF5Dataset: HDF5Attributed {
             defer { _ = H5Pclose(creation) }
             return H5Pget_layout(creation) == H5D_CHUNKED
         }
-    }
-
-    /// Bytes of the whole file, 0 where it does not say.
-    private var fileSize: UInt64 {
-        let file = H5Iget_file_id(handle.id)
-        guard file >= 0 else { return 0 }
-        defer { _ = H5Fclose(file) }
-        var size: hsize_t = 0
-        return H5Fget_filesize(file, &size) >= 0 ? size : 0
     }
 
     private func transfer(

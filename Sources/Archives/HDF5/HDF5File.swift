@@ -26,7 +26,7 @@ public final class HDF5File {
         try self.init(path, call: "H5Fopen") { H5Fopen(path, graft_H5F_ACC_RDONLY(), graft_H5P_DEFAULT()) }
     }
 
-    /// Opens the bytes of a file, which the library copies.
+    /// Opens the bytes of a file. They are not copied, and stay as long as the file is open.
     ///
     /// - Parameter name: what to call it in messages.
     init(image: Data, name: String) throws {
@@ -36,15 +36,22 @@ public final class HDF5File {
         try HDF5Library.locked {
             try HDF5Library.check("H5Pset_fapl_core", name, H5Pset_fapl_core(access.id, 1 << 20, false))
             try image.withUnsafeBytes { bytes in
-                _ = try HDF5Library.check(
-                    "H5Pset_file_image", name,
-                    H5Pset_file_image(
-                        access.id, UnsafeMutableRawPointer(mutating: bytes.baseAddress), bytes.count))
+                let start = UnsafeMutableRawPointer(mutating: bytes.baseAddress)
+                // By itself the library would copy them twice. It only reads a file that is opened so.
+                var callbacks = H5FD_file_image_callbacks_t(
+                    image_malloc: { _, _, start in start }, image_memcpy: { target, _, _, _, _ in target },
+                    image_realloc: { _, _, _, _ in nil }, image_free: { _, _, _ in 0 }, udata_copy: { $0 },
+                    udata_free: { _ in 0 }, udata: start)
+                try HDF5Library.check(
+                    "H5Pset_file_image_callbacks", name, H5Pset_file_image_callbacks(access.id, &callbacks))
+                try HDF5Library.check(
+                    "H5Pset_file_image", name, H5Pset_file_image(access.id, start, bytes.count))
             }
         }
         path = name
         userBlock = 0
-        handle = try HDF5Handle("H5Fopen", name, closedBy: H5Fclose) {
+        let close = { (file: hid_t) in withExtendedLifetime(image) { H5Fclose(file) } }
+        handle = try HDF5Handle("H5Fopen", name, closedBy: close) {
             // The library wants a name that no file has.
             H5Fopen("\(name) in memory", graft_H5F_ACC_RDONLY(), access.id)
         }
@@ -64,8 +71,7 @@ public final class HDF5File {
     /// - Parameters:
     ///   - name: what to call it in messages.
     ///   - userBlock: bytes (0, or a power of two from 512) that the image leaves free at its start.
-    ///   - capacity: the expected size in bytes, so that memory is taken once.
-    init(inMemory name: String, userBlock: Int, capacity: Int) throws {
+    init(inMemory name: String, userBlock: Int) throws {
         let access = try HDF5Handle("H5Pcreate", name, closedBy: H5Pclose) {
             H5Pcreate(graft_H5P_FILE_ACCESS())
         }
@@ -73,8 +79,8 @@ public final class HDF5File {
             H5Pcreate(graft_H5P_FILE_CREATE())
         }
         try HDF5Library.locked {
-            let increment = max(1 << 16, capacity)
-            try HDF5Library.check("H5Pset_fapl_core", name, H5Pset_fapl_core(access.id, increment, false))
+            // Grows by what is written: the system moves large blocks without copying them.
+            try HDF5Library.check("H5Pset_fapl_core", name, H5Pset_fapl_core(access.id, 1 << 20, false))
             try HDF5Library.check("H5Pset_userblock", name, H5Pset_userblock(creation.id, hsize_t(userBlock)))
             try HDF5Library.check(
                 "H5Pset_link_creation_order", name,
@@ -109,18 +115,22 @@ public final class HDF5File {
         try handle.close("H5Fclose", path)
     }
 
-    /// The bytes of a file in memory, its user block (zeros) included, which the library leaves out.
+    /// The bytes of a file in memory, its user block (zeros) included: those that the library works in, so the file must
+    /// not be used any more. It is closed with the last copy of them.
     func image() throws -> Data {
         try flush()
         return try HDF5Library.locked {
+            // The library counts no user block.
             let count = try HDF5Library.check("H5Fget_file_image", path, H5Fget_file_image(handle.id, nil, 0))
-            var image = Data(count: userBlock + count)
-            try image.withUnsafeMutableBytes { bytes in
-                _ = try HDF5Library.check(
-                    "H5Fget_file_image", path,
-                    H5Fget_file_image(handle.id, bytes.baseAddress?.advanced(by: userBlock), count))
+            var place: UnsafeMutableRawPointer?
+            try HDF5Library.check(
+                "H5Fget_vfd_handle", path, H5Fget_vfd_handle(handle.id, graft_H5P_DEFAULT(), &place))
+            guard let bytes = place?.assumingMemoryBound(to: UnsafeMutableRawPointer?.self).pointee else {
+                throw ArchiveError.hdf5Failed(call: "H5Fget_vfd_handle", path: path, reason: "no memory")
             }
-            return image
+            let file = handle
+            return Data(
+                bytesNoCopy: bytes, count: userBlock + count, deallocator: .custom { _, _ in file.release() })
         }
     }
 }

@@ -85,6 +85,17 @@ final class HDF5Handle {
         HDF5Library.locked { _ = close(id) }
     }
 
+    /// Bytes of the file that the object lies in, 0 where it does not say.
+    var fileSize: UInt64 {
+        HDF5Library.locked {
+            let file = H5Iget_file_id(id)
+            guard file >= 0 else { return 0 }
+            defer { _ = H5Fclose(file) }
+            var size: hsize_t = 0
+            return H5Fget_filesize(file, &size) >= 0 ? size : 0
+        }
+    }
+
     deinit {
         if isOpen { HDF5Library.locked { _ = close(id) } }
     }

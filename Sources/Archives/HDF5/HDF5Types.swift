@@ -21,8 +21,9 @@ enum HDF5Types {
         }
     }
 
-    /// The element type that holds every value of an HDF5 type, or nil where there is none: integers
-    /// without a type of their own go to the next wider one.
+    /// The element type that values of an HDF5 type are read as, or nil where there is none: integers without a type of
+    /// their own go to the next wider one, and unsigned ones of 64 bits to signed ones, in which HDF5 makes those that
+    /// do not fit the largest.
     static func element(of type: hid_t) -> ElementType? {
         let size = H5Tget_size(type)
         switch H5Tget_class(type) {

@@ -29,24 +29,34 @@ struct HDF5Weights {
     /// The tensors without their values.
     var listing: WeightFile { WeightFile(format: format, tensors: entries.map(\.tensor), metadata: metadata) }
 
-    /// A tensor with its values.
+    /// All tensors with their values.
     ///
     /// - Throws: `ArchiveError` where they cannot be read, or are not those that were written.
-    func tensor(_ entry: Entry) throws -> StoredTensor {
-        let dataset = try file.root.dataset(entry.dataset)
-        var tensor = entry.tensor
-        tensor.bytes = try dataset.read()
-        if verifiesDigests, let expected = try dataset.attributeText(Layout.digest),
-            GraftSeal.digest(tensor.bytes) != expected
-        {
-            throw ArchiveError.digestMismatch(path: file.path, name: tensor.name)
+    func read() throws -> WeightFile {
+        let tensors = try entries.map { entry in
+            var tensor = entry.tensor
+            tensor.bytes = try dataset(entry).read()
+            return tensor
         }
-        return tensor
+        return WeightFile(format: format, tensors: tensors, metadata: metadata)
     }
 
-    /// All tensors with their values.
-    func read() throws -> WeightFile {
-        WeightFile(format: format, tensors: try entries.map(tensor), metadata: metadata)
+    /// Hands over the values of a tensor in parts, one after the other.
+    ///
+    /// - Throws: as `read`; what `body` throws.
+    func forEachPart(of entry: Entry, _ body: (UnsafeMutableRawBufferPointer) throws -> Void) throws {
+        try dataset(entry).forEachPart(body)
+    }
+
+    /// Where the values of a tensor are, which are found to be those that were written.
+    private func dataset(_ entry: Entry) throws -> HDF5Dataset {
+        let dataset = try file.root.dataset(entry.dataset)
+        if verifiesDigests, let expected = try dataset.attributeText(Layout.digest),
+            try GraftSeal.digest(dataset) != expected
+        {
+            throw ArchiveError.digestMismatch(path: file.path, name: entry.tensor.name)
+        }
+        return dataset
     }
 }
 

@@ -65,33 +65,37 @@ struct HuggingFaceFolder {
 
     private func path(_ name: String) -> String { "\(folder)/\(name)" }
 
+    /// - Parameter listing: whether tensors come without their values.
     /// - Throws: `ArchiveError`, naming the file and the tensor.
-    func read() throws -> WeightFile {
+    func read(listing: Bool) throws -> WeightFile {
         var file = WeightFile(format: .huggingFace, tensors: [])
         if let index {
             for shard in index.shards {
-                let part = try read(shard, of: index)
+                let part = try read(shard, of: index, listing: listing)
                 file.tensors += part.tensors
                 file.metadata.notes.merge(part.metadata.notes) { first, _ in first }
             }
         } else {
-            file = try readPart(main)
+            file = try readPart(main, listing: listing)
             file.format = .huggingFace
         }
         if let text = try configurationText() {
-            file.metadata.notes[Self.configuration] = text
-            file.metadata.classNames = file.metadata.classNames ?? Architecture.classNames(huggingFace: Data(text.utf8))
+            file.metadata.huggingFaceConfiguration = text
+            let timm = try TimmConfiguration(text, path: self.path(Self.configuration))
+            file.metadata.preprocessing = file.metadata.preprocessing ?? timm?.preprocessing
+            file.metadata.classNames =
+                file.metadata.classNames ?? timm?.classNames ?? Architecture.classNames(huggingFace: Data(text.utf8))
         }
         return file
     }
 
     /// One of several files, with all the tensors that the list says it has and no others.
-    private func read(_ shard: String, of index: HuggingFaceIndex) throws -> WeightFile {
+    private func read(_ shard: String, of index: HuggingFaceIndex, listing: Bool) throws -> WeightFile {
         let name = path(shard)
         guard FileManager.default.fileExists(atPath: name) else {
             throw ArchiveError.missing(path: main, name: "file \(shard) beside it, which it lists")
         }
-        let part = try readPart(name)
+        let part = try readPart(name, listing: listing)
         var found: Set<String> = []
         for tensor in part.tensors {
             found.insert(tensor.name)
@@ -108,13 +112,15 @@ struct HuggingFaceFolder {
         return part
     }
 
-    private func readPart(_ path: String) throws -> WeightFile {
-        try FileBytes.checkIsFile(path)
-        let file = try WeightFile.read(path)
-        switch file.format {
-        case .safetensors, .pytorchZip, .pytorchLegacy: return file
-        default: throw damaged(path, "it is \(file.format.title), neither safetensors nor PyTorch")
+    /// Never another list: it could name itself.
+    private func readPart(_ path: String, listing: Bool) throws -> WeightFile {
+        let source = try ByteSource(path: path)
+        let kind = try FileKind(of: source)
+        guard let file = try WeightFile.readHere(kind, source, listing: listing) else {
+            let what = kind == .index ? "a list of files" : kind == .zip ? "Keras's archive" : "HDF5"
+            throw damaged(path, "it is \(what), neither safetensors nor PyTorch")
         }
+        return file
     }
 
     private func configurationText() throws -> String? {

@@ -3,7 +3,7 @@ import Glibc
 
 extension HuggingFaceFolder {
     /// Writes `model.safetensors` and, where the notes have it, `config.json` into a new folder that appears as a
-    /// whole: it is made beside its place and renamed.
+    /// whole: it is made beside its place and renamed. Tensors get the names that they came with.
     ///
     /// - Parameter tokenizerFolder: where to take the files from that say how text becomes tokens, as far as they are
     ///   there.
@@ -11,7 +11,11 @@ extension HuggingFaceFolder {
     ///   in it may not fit the new weights.
     static func write(_ file: WeightFile, to path: String, tokenizerFolder: String? = nil) throws {
         var file = file
-        let configuration = file.metadata.notes.removeValue(forKey: Self.configuration)
+        let configuration = file.metadata.huggingFaceConfiguration
+        file.metadata.huggingFaceConfiguration = nil
+        let names = file.metadata.sourceNames
+        file.metadata.sourceNames = [:]
+        file.tensors = file.tensors.map { $0.renamed(names[$0.name] ?? $0.name) }
         let url = URL(fileURLWithPath: path)
         if let present = try? FileManager.default.contentsOfDirectory(atPath: url.path), !present.isEmpty {
             throw ArchiveError.writeFailed(
@@ -29,7 +33,8 @@ extension HuggingFaceFolder {
             for name in tokenizerFolder == nil ? [] : tokenizerFiles {
                 let source = "\(tokenizerFolder ?? "")/\(name)"
                 guard FileManager.default.fileExists(atPath: source) else { continue }
-                try AtomicFile.write(try FileBytes.read(source), to: "\(temporary)/\(name)")
+                let bytes = try ByteSource(path: source)
+                try AtomicFile.write(try bytes.read(0..<bytes.count), to: "\(temporary)/\(name)")
             }
             guard rename(temporary, url.path) == 0 else {
                 throw ArchiveError.writeFailed(path: path, call: "rename", reason: FileBytes.reason(errno))

@@ -12,8 +12,8 @@ struct KerasWriting {
     /// A layer and its arrays, ready to be written.
     private struct Layer {
         let layer: KerasLayer
-        /// In the order of `layer.variables`.
-        let tensors: [StoredTensor]
+        /// In the order of `layer.variables`, as the weights have them.
+        var tensors: [MappedTensor]
     }
 
     /// What the files say of who wrote them where the weights do not: versions that store arrays as they are written
@@ -25,7 +25,7 @@ struct KerasWriting {
 
     private let path: String
     private let notes: [String: String]
-    private let layers: [Layer]
+    private var layers: [Layer]
     /// The group of each layer in Keras 3's files.
     private let groups: [String]
 
@@ -48,10 +48,7 @@ struct KerasWriting {
                 let absent = table[layers.count...].lazy.flatMap(\.variables).first { weights.tensors[$0.path] == nil }
                 throw ArchiveError.missing(path: path, name: absent?.path ?? layer.path)
             }
-            layers.append(
-                Layer(
-                    layer: layer,
-                    tensors: zip(layer.variables, tensors).map { Self.stored($1, of: layer, as: $0).narrowed }))
+            layers.append(Layer(layer: layer, tensors: tensors))
         }
         let others = left.keys.filter { !$0.hasSuffix(".num_batches_tracked") }.sorted() + weights.unmapped
         if let other = others.first {
@@ -63,7 +60,7 @@ struct KerasWriting {
     }
 
     /// A tensor in Keras's order of dimensions.
-    private static func stored(
+    private func stored(
         _ mapped: MappedTensor, of layer: KerasLayer, as variable: KerasLayer.Variable
     ) -> StoredTensor {
         // One that comes from Keras has it already.
@@ -92,19 +89,16 @@ struct KerasWriting {
     // MARK: Keras 1 and 2
 
     /// The bytes of a weights-only file as Keras 2 writes it: a group per layer, the lists of names in attributes.
-    func legacyImage() throws -> Data {
-        let file = try HDF5File(inMemory: path, userBlock: 0, capacity: capacity)
+    mutating func legacyImage() throws -> Data {
+        let file = try HDF5File(inMemory: path, userBlock: 0)
         try write(layers.map(\.layer.name), as: "layer_names", to: file.root)
         try file.root.setBytesAttribute("backend", [notes["backend"] ?? Self.backend], isScalar: true)
         try file.root.setBytesAttribute("keras_version", [version], isScalar: true)
-        for entry in layers {
-            let group = try file.root.createGroup(entry.layer.name)
-            let names = entry.layer.variables.map { "\(entry.layer.name)/\($0.name):0" }
-            try write(names, as: "weight_names", to: group)
-            let inner = try group.createGroup(entry.layer.name)
-            for (variable, tensor) in zip(entry.layer.variables, entry.tensors) {
-                try write(tensor, "\(variable.name):0", to: inner)
-            }
+        for index in layers.indices {
+            let layer = layers[index].layer
+            let group = try file.root.createGroup(layer.name)
+            try write(layer.variables.map { "\(layer.name)/\($0.name):0" }, as: "weight_names", to: group)
+            try write(index, to: group.createGroup(layer.name)) { "\(layer.variables[$0].name):0" }
         }
         return try file.image()
     }
@@ -127,25 +121,26 @@ struct KerasWriting {
     // MARK: Keras 3
 
     /// The bytes of a `.weights.h5`: a group per layer by its class and number, and the layer's name as an attribute.
-    func weightsImage() throws -> Data {
-        let file = try HDF5File(inMemory: path, userBlock: 0, capacity: capacity)
+    mutating func weightsImage() throws -> Data {
+        let file = try HDF5File(inMemory: path, userBlock: 0)
         let model = try file.root.createGroup("layers")
-        for (entry, name) in zip(layers, groups) {
-            let variables = try model.createGroup(name).createGroup("vars")
-            try variables.setAttribute("name", entry.layer.name)
-            for (number, tensor) in entry.tensors.enumerated() { try write(tensor, "\(number)", to: variables) }
+        for index in layers.indices {
+            let variables = try model.createGroup(groups[index]).createGroup("vars")
+            try variables.setAttribute("name", layers[index].layer.name)
+            try write(index, to: variables) { "\($0)" }
         }
         return try file.image()
     }
 
     // MARK: Both
 
-    private var capacity: Int {
-        layers.reduce(1 << 16) { $0 + $1.tensors.reduce(4_096) { $0 + $1.bytes.count + 2_048 } }
-    }
-
-    private func write(_ tensor: StoredTensor, _ name: String, to group: HDF5Group) throws {
-        let dataset = try group.createDataset(name, shape: tensor.shape, elementType: tensor.elementType)
-        try tensor.bytes.withUnsafeBytes { try dataset.write($0, as: tensor.elementType) }
+    /// Writes the arrays of a layer, and lets go of them one by one.
+    private mutating func write(_ index: Int, to group: HDF5Group, name: (Int) -> String) throws {
+        let layer = layers[index].layer
+        for (number, variable) in layer.variables.enumerated() {
+            let tensor = stored(layers[index].tensors.removeFirst(), of: layer, as: variable).narrowed
+            let dataset = try group.createDataset(name(number), shape: tensor.shape, elementType: tensor.elementType)
+            try tensor.bytes.withUnsafeBytes { try dataset.write($0, as: tensor.elementType) }
+        }
     }
 }

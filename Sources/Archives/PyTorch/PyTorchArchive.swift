@@ -8,7 +8,8 @@ enum PyTorchArchive {
     /// `0x1950a86a20f9469cfc6c`, little endian: the first thing in a file of the older format.
     static let legacyMagic = Data([0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19])
 
-    static func readZip(_ archive: ZipArchive, path: String) throws -> WeightFile {
+    /// - Parameter listing: whether tensors come without their values, which are only checked.
+    static func readZip(_ archive: ZipArchive, path: String, listing: Bool) throws -> WeightFile {
         let format = WeightFormat.pytorchZip
         guard
             let pickleName = archive.names.filter({ $0.hasSuffix("/data.pkl") || $0 == "data.pkl" }).min(by: {
@@ -27,10 +28,11 @@ enum PyTorchArchive {
             ByteReader(try archive.contents(pickleName), path: path, format: format.title), path: path)
         let object = try unpickler.load()
         let reader = StateDictionary(unpickler, path: path, format: format, fileSize: archive.totalSize)
-        return try reader.read(object) { try archive.contents(prefix + "data/" + $0) }
+        return try reader.read(object, Entries(archive: archive, folder: prefix + "data/"), listing: listing)
     }
 
-    static func readLegacy(_ source: ByteSource) throws -> WeightFile {
+    /// - Parameter listing: whether tensors come without their values.
+    static func readLegacy(_ source: ByteSource, listing: Bool) throws -> WeightFile {
         let (format, path) = (WeightFormat.pytorchLegacy, source.path)
         var reader = ByteReader(source, format: format.title)
         func next() throws -> (Unpickler, PickleValue) {
@@ -52,19 +54,44 @@ enum PyTorchArchive {
         let (unpickler, object) = try next()
         let (keyReader, keyList) = try next()
         guard let keys = keyReader.sequence(keyList) else { throw reader.damaged("no list of storages") }
-        var storages: [String: Range<Int>] = [:]
+        var ranges: [String: Range<Int>] = [:]
         for key in keys {
             guard case .text(let key) = key, let type = unpickler.storages[key] else {
                 throw reader.damaged("a storage that nothing refers to")
             }
             let (size, overflow) = try reader.size().multipliedReportingOverflow(by: type.byteCount)
             guard !overflow else { throw reader.damaged("storage \(key) is too large") }
-            storages[key] = try reader.take(size)
+            guard ranges.updateValue(try reader.take(size), forKey: key) == nil else {
+                throw reader.damaged("storage \(key) is there twice")
+            }
         }
         let dictionary = StateDictionary(unpickler, path: path, format: format, fileSize: source.count)
-        return try dictionary.read(object) { key in
-            guard let range = storages[key] else { throw reader.damaged("storage \(key) is missing") }
-            return try source.read(range)
+        return try dictionary.read(object, Ranges(source: source, ranges: ranges, reader: reader), listing: listing)
+    }
+
+    /// Storages as entries of a zip archive.
+    private struct Entries: TensorStorages {
+        let archive: ZipArchive
+        let folder: String
+
+        func size(_ key: String) throws -> Int { try archive.size(folder + key) }
+        func read(_ key: String) throws -> Data { try archive.contents(folder + key) }
+        func check(_ key: String) throws { try archive.check(folder + key) }
+    }
+
+    /// Storages one after the other at the end of a file, which has no checksums.
+    private struct Ranges: TensorStorages {
+        let source: ByteSource
+        let ranges: [String: Range<Int>]
+        let reader: ByteReader
+
+        func size(_ key: String) throws -> Int { try range(key).count }
+        func read(_ key: String) throws -> Data { try source.read(try range(key)) }
+        func check(_ key: String) throws {}
+
+        private func range(_ key: String) throws -> Range<Int> {
+            guard let range = ranges[key] else { throw reader.damaged("storage \(key) is missing") }
+            return range
         }
     }
 }

@@ -6,7 +6,8 @@ struct TensorView {
     /// Those of the file, 0 for dimensions of size 1: their strides lead nowhere and may be anything.
     private let strides: [Int]
     private let count: Int
-    private let byteCount: Int
+    /// Of the values alone.
+    let byteCount: Int
     private let damage: (String) -> ArchiveError
 
     /// - Throws: `ArchiveError.damaged` where sizes or strides make no sense.
@@ -28,29 +29,47 @@ struct TensorView {
         (self.tensor, self.count, self.byteCount, self.damage) = (tensor, count, byteCount, damage)
     }
 
-    /// The values, row-major: a copy, or the storage itself where the tensor is all of it.
+    /// Whether the tensor is all of its storage; else its values take memory of their own.
     ///
-    /// - Parameter limit: the bytes that a copy may take.
-    func bytes(of storage: Data, limit: Int) throws -> (bytes: Data, isCopy: Bool) {
-        guard byteCount <= limit || byteCount == storage.count else {
+    /// - Parameters:
+    ///   - storageSize: in bytes.
+    ///   - limit: the bytes that a copy may take.
+    /// - Throws: `ArchiveError.damaged` where the tensor leaves its storage or claims more than the limit.
+    func isWhole(storageSize: Int, limit: Int) throws -> Bool {
+        guard byteCount <= limit || byteCount == storageSize else {
             throw damage("claims \(byteCount) bytes, more than the file has")
         }
-        guard count > 0 else { return (Data(), false) }
-        let width = tensor.type.byteCount
+        guard count > 0 else { return false }
         let last = zip(tensor.shape, strides).reduce(Optional(tensor.offset)) { end, dimension in
             let (step, overflow) = (dimension.0 - 1).multipliedReportingOverflow(by: dimension.1)
             guard let end, !overflow else { return nil }
             let (sum, sumOverflow) = end.addingReportingOverflow(step)
             return sumOverflow ? nil : sum
         }
-        guard let last, last < storage.count / width else {
-            throw damage(
-                "of shape \(tensor.shape) at \(tensor.offset) leaves its storage of \(storage.count) bytes")
+        guard let last, last < storageSize / tensor.type.byteCount else {
+            throw damage("of shape \(tensor.shape) at \(tensor.offset) leaves its storage of \(storageSize) bytes")
         }
-        guard isContiguous else { return (gathered(storage, width: width), true) }
-        if byteCount == storage.count { return (storage, false) }
-        let start = tensor.offset * width
-        return (storage.subdata(in: start..<start + byteCount), true)
+        return isContiguous && byteCount == storageSize
+    }
+
+    /// The values, row-major: the storage itself where the tensor is all of it, else a copy.
+    ///
+    /// - Precondition: `isWhole` has found that the tensor lies within the storage.
+    func bytes(of storage: Data) -> Data {
+        guard count > 0 else { return Data() }
+        let width = tensor.type.byteCount
+        if isContiguous {
+            let start = tensor.offset * width
+            return byteCount == storage.count ? storage : storage.subdata(in: start..<start + byteCount)
+        }
+        var result = Data(count: byteCount)
+        result.withUnsafeMutableBytes { target in
+            storage.withUnsafeBytes {
+                StridedBytes(sizes: tensor.shape, steps: strides).gather(
+                    $0, at: tensor.offset, width: width, into: target)
+            }
+        }
+        return result
     }
 
     private var isContiguous: Bool {
@@ -60,25 +79,5 @@ struct TensorView {
             expected *= size
         }
         return true
-    }
-
-    /// Walks the indices like an odometer, last dimension fastest.
-    private func gathered(_ storage: Data, width: Int) -> Data {
-        var result = Data(capacity: byteCount)
-        var index = [Int](repeating: 0, count: tensor.shape.count)
-        var position = tensor.offset
-        storage.withUnsafeBytes { bytes in
-            for _ in 0..<count {
-                result.append(contentsOf: bytes[position * width..<(position + 1) * width])
-                for dimension in index.indices.reversed() {
-                    index[dimension] += 1
-                    position += strides[dimension]
-                    if index[dimension] < tensor.shape[dimension] { break }
-                    position -= strides[dimension] * tensor.shape[dimension]
-                    index[dimension] = 0
-                }
-            }
-        }
-        return result
     }
 }

@@ -9,6 +9,7 @@ struct ZipArchive {
         var compressedSize: Int
         var size: Int
         var headerOffset: Int
+        var isStored: Bool { method == 0 }
     }
 
     private let source: ByteSource
@@ -20,8 +21,8 @@ struct ZipArchive {
     var names: [String] { entries.keys.sorted() }
     /// What all entries together hold, in bytes. Stored entries that overlap count once.
     var totalSize: Int {
-        let stored = entries.values.filter { $0.method == 0 }.reduce(0) { min($0 + $1.size, source.count) }
-        let deflated = entries.values.filter { $0.method != 0 }.reduce(0) { $0 + $1.size }
+        let stored = entries.values.filter(\.isStored).reduce(0) { min($0 + $1.size, source.count) }
+        let deflated = entries.values.filter { !$0.isStored }.reduce(0) { $0 + $1.size }
         return stored + deflated
     }
 
@@ -34,36 +35,65 @@ struct ZipArchive {
 
     func has(_ name: String) -> Bool { entries[name] != nil }
 
+    /// How many bytes an entry has when it is unpacked.
+    func size(_ name: String) throws -> Int { try entry(name).size }
+
     func contentsIfPresent(_ name: String) throws -> Data? {
         entries[name] == nil ? nil : try contents(name)
     }
 
     /// The bytes of an entry, with `startIndex` 0.
     func contents(_ name: String) throws -> Data {
-        var reader = self.reader
+        let (entry, range) = (try entry(name), try range(of: name))
+        let raw = try source.read(range)
+        let contents = entry.isStored ? raw : try inflate(raw, to: entry.size, name)
+        try compare(Self.checksum(contents), of: name)
+        return contents
+    }
+
+    /// Throws where the bytes of an entry are not those that were written; holds a part of them at a time.
+    func check(_ name: String) throws {
+        guard try entry(name).isStored else {
+            _ = try contents(name)
+            return
+        }
+        let range = try range(of: name)
+        var checksum: UInt32 = 0
+        for start in stride(from: range.lowerBound, to: range.upperBound, by: 1 << 20) {
+            checksum = Self.checksum(try source.read(start..<min(range.upperBound, start + 1 << 20)), after: checksum)
+        }
+        try compare(checksum, of: name)
+    }
+
+    private func entry(_ name: String) throws -> Entry {
         guard let entry = entries[name] else { throw reader.damaged("the entry \(name) is missing") }
+        return entry
+    }
+
+    /// Where the bytes of an entry lie, packed as they are.
+    private func range(of name: String) throws -> Range<Int> {
+        let entry = try entry(name)
+        var reader = self.reader
         try reader.seek(to: entry.headerOffset)
         guard try reader.integer(UInt32.self) == 0x0403_4b50 else {
             throw reader.damaged("no entry where \(name) should be")
         }
-        _ = try reader.take(22)
+        try reader.take(22)
         let skipped = Int(try reader.integer(UInt16.self)) + Int(try reader.integer(UInt16.self))
-        _ = try reader.take(skipped)
-        let raw = try source.read(try reader.take(entry.compressedSize))
-        let contents: Data
+        try reader.take(skipped)
+        let range = try reader.take(entry.compressedSize)
         switch entry.method {
         case 0:
-            guard entry.size == entry.compressedSize else { throw reader.damaged("\(name) has two sizes") }
-            contents = raw
-        case 8:
-            contents = try inflate(raw, to: entry.size, name)
+            guard entry.size == range.count else { throw reader.damaged("\(name) has two sizes") }
+        case 8: break
         default:
             throw ArchiveError.unsupported(path: path, feature: "the zip compression method \(entry.method)")
         }
-        guard ZipArchive.checksum(contents) == entry.checksum else {
-            throw reader.damaged("the checksum of \(name) is wrong")
-        }
-        return contents
+        return range
+    }
+
+    private func compare(_ checksum: UInt32, of name: String) throws {
+        guard try entry(name).checksum == checksum else { throw reader.damaged("the checksum of \(name) is wrong") }
     }
 
     private var reader: ByteReader { ByteReader(source, format: format.title) }
@@ -84,7 +114,10 @@ struct ZipArchive {
             else {
                 throw reader.damaged("\(name) claims \(entry.size) bytes")
             }
-            entries[name] = entry
+            // Readers differ in which of two they take.
+            guard entries.updateValue(entry, forKey: name) == nil else {
+                throw reader.damaged("\(name) is there twice")
+            }
         }
         guard sizesAddUp else { throw reader.damaged("entries of absurd sizes") }
     }
@@ -93,7 +126,7 @@ struct ZipArchive {
     /// entries have been found to be no longer than the file.
     private var sizesAddUp: Bool {
         var left = (256 << 20) + 16 * source.count
-        for entry in entries.values where entry.method != 0 {
+        for entry in entries.values where !entry.isStored {
             guard entry.size <= left else { return false }
             left -= entry.size
         }
@@ -203,9 +236,13 @@ struct ZipArchive {
         return result
     }
 
-    private static func checksum(_ data: Data) -> UInt32 {
+    /// CRC-32.
+    ///
+    /// - Parameter before: that of the bytes before these.
+    private static func checksum(_ data: Data, after before: UInt32 = 0) -> UInt32 {
         data.withUnsafeBytes { bytes in
-            UInt32(truncatingIfNeeded: crc32_z(0, bytes.bindMemory(to: UInt8.self).baseAddress, bytes.count))
+            guard let start = bytes.bindMemory(to: UInt8.self).baseAddress else { return before }
+            return UInt32(truncatingIfNeeded: crc32_z(UInt(before), start, bytes.count))
         }
     }
 }

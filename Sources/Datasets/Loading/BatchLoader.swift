@@ -51,6 +51,21 @@ public struct BatchLoader: BatchSource {
         if case .images(let transform) = input { transform.isRandom } else { false }
     }
 
+    /// Whether a text is cut elsewhere, or masked elsewhere, in every epoch.
+    public var cutsAnew: Bool {
+        if case .texts(let input) = input { [.nextTokens, .maskedTokens].contains(input.labels) } else { false }
+    }
+
+    /// Tokens of all texts together, as they go into the network; 0 where samples are no texts.
+    /// - Throws: as `load`.
+    public func tokenCount() throws -> Int {
+        guard case .texts = input else { return 0 }
+        return try stride(from: 0, to: dataset.count, by: 256).reduce(0) { sum, start in
+            let indices = Array(start..<min(start + 256, dataset.count))
+            return sum + (try load(BatchRequest(epoch: 0, step: 0, indices: indices)).lengths.reduce(0, +))
+        }
+    }
+
     /// The batch that `request` describes.
     /// - Throws: `DatasetError` naming a file that is unreadable, broken (unless those are skipped) or
     ///   of another size than the first.
@@ -80,7 +95,8 @@ public struct BatchLoader: BatchSource {
         }
         return Batch(
             fields: input.stack(sequences), count: sequences.count, epoch: request.epoch, step: request.step,
-            position: request.position, indices: request.indices, loading: seconds)
+            position: request.position, indices: request.indices, lengths: sequences.map(\.tokens.count),
+            loading: seconds)
     }
 }
 

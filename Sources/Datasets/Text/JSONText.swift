@@ -43,7 +43,7 @@ extension JSONText: ExpressibleByStringLiteral, ExpressibleByBooleanLiteral, Exp
 
 extension JSONText {
     /// - Parameter path: for messages.
-    /// - Throws: `DatasetError.damaged` with the byte at which the text stops being JSON.
+    /// - Throws: `DatasetError.damaged` with the line and byte at which the text stops being JSON.
     init(parsing bytes: [UInt8], path: String) throws {
         guard String(validating: bytes, as: UTF8.self) != nil else {
             throw DatasetError.damaged(path: path, reason: "not UTF-8 text")
@@ -115,7 +115,8 @@ private struct JSONReader {
     }
 
     private func broken(_ what: String) -> DatasetError {
-        .damaged(path: path, reason: "JSON: \(what) at byte \(position)")
+        let place = TextFile.place(of: position, in: bytes)
+        return .damaged(path: path, reason: "JSON: \(what) at byte \(place.byte) of line \(place.line)")
     }
 
     private var next: UInt8? { position < bytes.count ? bytes[position] : nil }

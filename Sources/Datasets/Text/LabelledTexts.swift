@@ -25,40 +25,36 @@ public final class LabelledTexts: Dataset, @unchecked Sendable {
     private let texts: [SampleText]
     private let lines: [Int]
 
-    static let textNames = ["text", "sentence", "sentence1", "premise", "question", "review", "content"]
+    static let textNames = ["text", "sentence", "sentence1", "premise", "question", "question1", "review", "content"]
     static let pairNames = ["pair", "text_pair", "sentence2", "hypothesis", "question2"]
     static let labelNames = ["label", "labels", "class", "target", "category"]
 
     /// - Parameters:
     ///   - columns: which columns hold what.
-    ///   - keys: what stands before the words for columns in errors: `data.text.columns.`, `--`.
+    ///   - key: what errors call the setting for a column: `text`, `pair` or `label`.
     /// - Throws: `DatasetError` naming the file, and line and column of what is wrong.
-    public init(at path: String, columns: TextColumns = TextColumns(), keys: String = "data.text.columns.") throws {
+    public init(
+        at path: String, columns: TextColumns = TextColumns(),
+        key: (_ column: String) -> String = { "data.text.columns.\($0)" }
+    ) throws {
         let table = try TextTable(path)
-        let found = try FoundColumns(table, columns, keys)
+        let found = try FoundColumns(table, columns, key)
         var (texts, names, lines): ([SampleText], [String], [Int]) = ([], [], [])
         for row in table.rows.dropFirst(found.hasHeader ? 1 : 0) {
-            func cell(_ column: Int, _ what: String, mayBeEmpty: Bool = true) throws -> String {
-                guard column < row.cells.count else {
-                    throw DatasetError.badRow(
-                        path: path, line: row.line, column: nil,
-                        problem: "\(row.cells.count) column\(row.cells.count == 1 ? "" : "s"), and the \(what) is in "
-                            + "column \(column + 1)")
-                }
-                let text = row.cells[column]
-                guard mayBeEmpty || !text.isEmpty else {
-                    throw DatasetError.badRow(
-                        path: path, line: row.line, column: column + 1, problem: "the \(what) is empty")
-                }
-                return text
-            }
-            texts.append(
-                SampleText(try cell(found.text, "text"), pair: try found.pair.map { try cell($0, "second text") }))
-            names.append(
-                try cell(found.label, "label", mayBeEmpty: false).trimmingCharacters(in: .whitespaces))
+            let (text, label) = try found.sample(row, path)
+            texts.append(text)
+            names.append(label)
             lines.append(row.line)
         }
-        if texts.isEmpty { throw DatasetError.nothingSelected(source: path) }
+        if texts.isEmpty { throw DatasetError.noRows(path: path) }
+        if !found.hasHeader, table.keys == nil, Int(names[0]) == nil, names.count > 2,
+            names.dropFirst().allSatisfy({ Int($0) != nil })
+        {
+            throw DatasetError.badRow(
+                path: path, line: lines[0], column: found.label + 1,
+                problem: "label '\(names[0])' where all others are numbers; if the line is a header, name its columns: "
+                    + "data.text.columns (--text-column, --label-column)")
+        }
         source = path
         classNames = Self.ordered(Set(names))
         let numbers = Dictionary(uniqueKeysWithValues: classNames.enumerated().map { ($1, Int32($0)) })
@@ -95,12 +91,14 @@ public final class LabelledTexts: Dataset, @unchecked Sendable {
 /// The columns of a table by position, from 0.
 private struct FoundColumns {
     let hasHeader: Bool
+    private let names: [String]?
+    private let count: Int
     let text: Int
     let pair: Int?
     let label: Int
 
-    init(_ table: TextTable, _ asked: TextColumns, _ keys: String) throws {
-        let first = table.rows[0].cells
+    init(_ table: TextTable, _ asked: TextColumns, _ key: (String) -> String) throws {
+        let first = table.rows[0].cells.map { $0 ?? "" }
         let names: [String]?
         if let keys = table.keys {
             (names, hasHeader) = (keys, false)
@@ -111,16 +109,35 @@ private struct FoundColumns {
                 given.contains { Int($0) == nil }
                 || (first.count > 1 && first.contains { known.contains($0.lowercased()) })
             names = hasHeader ? first : nil
+            let isQuoted = { (name: String) in
+                name.hasPrefix("\"") && known.contains(name.lowercased().filter { $0 != "\"" })
+            }
+            if let column = first.firstIndex(where: isQuoted) {
+                throw DatasetError.badRow(
+                    path: table.path, line: table.rows[0].line, column: column + 1,
+                    problem:
+                        "\(first[column]) in quotes, which are part of the text where tabs divide; remove them, or "
+                        + "write a .csv file")
+            }
         }
         let count = names?.count ?? first.count
-        func find(_ name: String?, _ key: String, _ usual: [String]) throws -> Int? {
+        (self.names, self.count) = (names, count)
+        let candidates = (names ?? []).filter { LabelledTexts.textNames.contains($0.lowercased()) }
+        if asked.text == nil, candidates.count > 1 {
+            throw DatasetError.badRow(
+                path: table.path, line: table.rows[0].line, column: nil,
+                problem:
+                    "the text may be '\(candidates[0])' or '\(candidates[1])'; choose with \(key("text")), or make "
+                    + "pairs of them with \(key("pair")) too")
+        }
+        func find(_ name: String?, _ column: String, _ usual: [String]) throws -> Int? {
             guard let name else {
                 return names?.firstIndex { usual.contains($0.lowercased()) }
             }
             if let index = names?.firstIndex(of: name) { return index }
             if let number = Int(name), (1...max(1, count)).contains(number) { return number - 1 }
             throw DatasetError.unknownColumn(
-                path: table.path, key: keys + key, name: name,
+                path: table.path, key: key(column), name: name,
                 nearest: nearestNames(to: name, among: names ?? [], limit: 1),
                 known: names ?? ["1 to \(count)"])
         }
@@ -130,6 +147,39 @@ private struct FoundColumns {
             let text = try find(asked.text, "text", LabelledTexts.textNames) ?? (isPlainPair ? 0 : nil),
             let label = try find(asked.label, "label", LabelledTexts.labelNames) ?? (isPlainPair ? 1 : nil)
         else { throw DatasetError.columnsUnclear(path: table.path, columns: count) }
+        for (column, name, others) in [("pair", asked.pair, [text]), ("label", asked.label, [text, pair])] {
+            guard let place = column == "pair" ? pair : label, others.contains(place) else { continue }
+            throw DatasetError.invalidSelection(
+                key: key(column), value: name ?? "\(place + 1)", rule: "that column holds texts already; give another")
+        }
         (self.text, self.label) = (text, label)
+    }
+
+    /// The text, or pair of texts, and the label of a row.
+    func sample(_ row: TextTable.Row, _ path: String) throws -> (text: SampleText, label: String) {
+        func wrong(_ column: Int?, _ problem: String) -> DatasetError {
+            .badRow(path: path, line: row.line, column: column.map { $0 + 1 }, problem: problem)
+        }
+        func cell(_ column: Int, _ what: String) throws -> String {
+            guard column < row.cells.count else {
+                let columns = "\(row.cells.count) column\(row.cells.count == 1 ? "" : "s")"
+                throw wrong(nil, "\(columns), and the \(what) is in column \(column + 1)")
+            }
+            guard let text = row.cells[column] else {
+                throw wrong(nil, "no '\(names?[column] ?? what)', or one that is no string or number")
+            }
+            return text
+        }
+        if let more = row.cells.indices.dropFirst(count).first(where: { row.cells[$0] != "" }) {
+            throw wrong(
+                more,
+                "more than the \(count) columns of the first line; where texts hold what divides columns, write "
+                    + "a .csv file with such texts in quotes")
+        }
+        let text = SampleText(
+            try cell(self.text, "text"), pair: try pair.map { try cell($0, "second text") })
+        let label = try cell(self.label, "label").trimmingCharacters(in: .whitespaces)
+        if label.isEmpty { throw wrong(self.label, "the label is empty") }
+        return (text, label)
     }
 }

@@ -38,8 +38,8 @@ public final class RunningText: Dataset, @unchecked Sendable {
         }
         let chosen =
             part == 0..<1 ? text : String(scalars[place(part.lowerBound)..<place(part.upperBound)])
-        let tokens = try tokenizer.encode(chosen, addingSpecialTokens: false).tokens
-        try self.init(tokens, source: path, length: length, overlap: overlap, offsets: offsets)
+        try self.init(
+            tokenizer.tokens(of: chosen), source: path, length: length, overlap: overlap, offsets: offsets)
     }
 
     /// What a network over text reads, cut as `input` asks.

@@ -1,8 +1,9 @@
 import Foundation
 
 /// The character classes of Hugging Face tokenizers. Their tables are of different Unicode versions: categories for
-/// BERT of version 8, those of GPT-2's expression of 16, canonical decompositions of 12. Swift's are newer, so that a
-/// scalar assigned later than the version in question counts as unassigned, and the few that changed are named.
+/// BERT of version 8, those of GPT-2's expression of 16, canonical decompositions of 12, the order of marks of 9. Swift's
+/// are newer, so that a scalar assigned later than the version in question counts as unassigned, and the few that
+/// changed are named.
 extension Unicode.Scalar {
     @inline(__always)
     private func isAssigned(asOf major: Int) -> Bool { (properties.age?.major ?? .max) <= major }
@@ -102,7 +103,7 @@ extension Unicode.Scalar {
     /// By what canonical ordering sorts the marks after a letter; 0 for what is no such mark.
     var combiningClass: UInt8 {
         let combiningClass = properties.canonicalCombiningClass.rawValue
-        return combiningClass != 0 && isAssigned(asOf: 12) ? combiningClass : 0
+        return combiningClass != 0 && isAssigned(asOf: 9) ? combiningClass : 0
     }
 
     /// All others, from one call for all the blocks that have some.

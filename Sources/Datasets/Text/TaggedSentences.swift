@@ -17,9 +17,9 @@ public final class TaggedSentences: Dataset, @unchecked Sendable {
         var sentences: [(line: Int, words: [String], tags: [String])] = []
         var isWithin = false
         let text = try TextFile.read(path)
-        let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
-        for (number, line) in lines.enumerated() {
-            let cells = line.split { $0 == "\t" || $0 == " " }
+        // By bytes: a space and an accent behind it are one character of text.
+        for (number, line) in text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false).enumerated() {
+            let cells = line.split { [0x09, 0x0D, 0x20].contains($0) }.map { String(Substring($0)) }
             guard let word = cells.first, let tag = cells.last, word != "-DOCSTART-" else {
                 isWithin = false
                 continue
@@ -31,13 +31,13 @@ public final class TaggedSentences: Dataset, @unchecked Sendable {
             }
             if !isWithin { sentences.append((number + 1, [], [])) }
             isWithin = true
-            sentences[sentences.count - 1].words.append(String(word))
-            sentences[sentences.count - 1].tags.append(String(tag))
+            sentences[sentences.count - 1].words.append(word)
+            sentences[sentences.count - 1].tags.append(tag)
         }
-        guard !sentences.isEmpty else { throw DatasetError.nothingSelected(source: path) }
+        guard !sentences.isEmpty else { throw DatasetError.noRows(path: path) }
         source = path
         classNames = Set(sentences.flatMap(\.tags)).sorted {
-            ($0 == "O" ? 0 : 1, $0) < ($1 == "O" ? 0 : 1, $1)
+            $0 == "O" || $1 == "O" ? $1 != "O" : $0.utf8.lexicographicallyPrecedes($1.utf8)
         }
         let numbers = Dictionary(uniqueKeysWithValues: classNames.enumerated().map { ($1, Int32($0)) })
         self.sentences = sentences.map { ($0.line, $0.words, $0.tags.map { numbers[$0] ?? 0 }) }

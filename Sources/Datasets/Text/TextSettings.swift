@@ -59,9 +59,7 @@ extension WeightFile {
         }
         let folder =
             ClassFolders.isFolder(path) ? path : URL(fileURLWithPath: path).deletingLastPathComponent().path
-        let names = ["tokenizer.json", "vocab.txt", "vocab.json"]
-        guard names.contains(where: { FileManager.default.fileExists(atPath: "\(folder)/\($0)") }) else { return nil }
-        return try Tokenizer(folder: folder)
+        return try TokenizerFile.path(inFolder: folder).map { try Tokenizer(file: $0) }
     }
 }
 
@@ -82,13 +80,8 @@ extension Tokenizer {
 
     /// A byte-level BPE without merges: each byte is the token of its value.
     private static var bytes: String {
-        // GPT-2's letters for bytes: those that print stand for themselves, the others follow from 256 on.
-        var next: UInt32 = 256
-        let entries = (0..<256).map { (byte: UInt32) -> String in
-            let prints = (33...126).contains(byte) || (161...172).contains(byte) || (174...255).contains(byte)
-            defer { next += prints ? 0 : 1 }
-            let letter = prints ? byte : next
-            return "\"\\u\(String(format: "%04x", letter))\":\(byte)"
+        let entries = ByteLevel.alphabet.enumerated().map { byte, letter in
+            "\"\\u\(String(format: "%04x", letter.value))\":\(byte)"
         }
         return """
             {"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,\

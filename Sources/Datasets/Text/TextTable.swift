@@ -5,7 +5,8 @@ struct TextTable {
     struct Row: Equatable {
         /// From 1.
         var line: Int
-        var cells: [String]
+        /// nil where a JSON object has nothing of that name, or no word or number.
+        var cells: [String?]
     }
 
     /// How cells are divided.
@@ -45,18 +46,13 @@ struct TextTable {
             let found = try Self.objects(text, path)
             (keys, rows) = (found.keys, found.rows)
         }
-        if rows.isEmpty { throw DatasetError.nothingSelected(source: path) }
-    }
-
-    /// The lines that are not empty.
-    private static func lines(_ text: String) -> [(line: Int, text: Substring)] {
-        text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }.enumerated()
-            .compactMap { $1.isEmpty ? nil : ($0 + 1, $1) }
+        if rows.isEmpty { throw DatasetError.noRows(path: path) }
     }
 
     private static func divided(_ text: String) -> [Row] {
-        lines(text).map { line, text in
-            Row(line: line, cells: text.split(separator: "\t", omittingEmptySubsequences: false).map(String.init))
+        TextFile.numberedLines(of: text).map { line, text in
+            let cells = text.utf8.split(separator: UInt8(ascii: "\t"), omittingEmptySubsequences: false)
+            return Row(line: line, cells: cells.map { String(Substring($0)) })
         }
     }
 
@@ -111,29 +107,33 @@ struct TextTable {
 
     private static func objects(_ text: String, _ path: String) throws -> (keys: [String], rows: [Row]) {
         var objects: [(line: Int, object: [String: Any])] = []
-        for (line, text) in lines(text) where !text.allSatisfy(\.isWhitespace) {
+        var names: Set<String> = []
+        for (line, text) in TextFile.numberedLines(of: text) where !text.allSatisfy(\.isWhitespace) {
             guard let object = try? JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any] else {
                 throw DatasetError.badRow(
                     path: path, line: line, column: nil, problem: "not a JSON object; one per line is expected")
             }
             objects.append((line, object))
-        }
-        let keys = Set(objects.flatMap { $0.object.keys }).sorted()
-        return (
-            keys,
-            objects.map { line, object in
-                Row(line: line, cells: keys.map { key in object[key].map(Self.word) ?? "" })
+            names.formUnion(object.keys)
+            guard names.count <= mostNames else {
+                throw DatasetError.badRow(
+                    path: path, line: line, column: nil,
+                    problem: "more than \(mostNames) different names so far; give all objects the same ones")
             }
-        )
+        }
+        let keys = names.sorted()
+        return (keys, objects.map { line, object in Row(line: line, cells: keys.map { object[$0].flatMap(word) }) })
     }
 
+    /// A row has a cell for each name that some object has.
+    private static let mostNames = 1_000
+
     /// A JSON value as the text of a cell: numbers without a fraction as integers.
-    private static func word(_ value: Any) -> String {
+    private static func word(_ value: Any) -> String? {
         switch value {
         case let text as String: text
-        case is NSNull: ""
         case let number as NSNumber: "\(number)"
-        default: "\(value)"
+        default: nil
         }
     }
 }

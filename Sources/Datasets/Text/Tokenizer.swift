@@ -131,6 +131,11 @@ public struct Tokenizer: Sendable {
     /// one made of the vocabulary files.
     public func json() -> Data { Data(core.json) }
 
+    /// The tokens alone, without special ones: of a long text, places and words would take several times their memory.
+    package func tokens(of text: String) -> [Int32] {
+        core.withScratch { core.tokenize(text, $0, keepingPlaces: false).tokens }
+    }
+
     /// The text as the model's pieces are looked up in it: normalised for BERT, the same for GPT-2.
     package func normalized(_ text: String) -> String {
         core.withScratch { String(decoding: core.normalized(text, $0), as: UTF8.self) }

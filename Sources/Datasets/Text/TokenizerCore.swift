@@ -94,14 +94,14 @@ final class TokenizerCore: Sendable {
         return body(scratch)
     }
 
-    func tokenize(_ text: String, _ scratch: Scratch) -> TokenizedText {
-        var result = TokenizedText()
+    func tokenize(_ text: String, _ scratch: Scratch, keepingPlaces: Bool = true) -> TokenizedText {
+        var result = TokenizedText(keepsPlaces: keepingPlaces)
         append(text, word: nil, to: &result, scratch)
         return trimmed(result)
     }
 
     func tokenize(words: [String], _ scratch: Scratch) -> TokenizedText {
-        var result = TokenizedText()
+        var result = TokenizedText(keepsPlaces: true)
         for (word, text) in words.enumerated() { append(text, word: word, to: &result, scratch) }
         return trimmed(result)
     }
@@ -186,7 +186,7 @@ final class TokenizerCore: Sendable {
 
     /// Takes spaces at both ends off the offsets, as Hugging Face's `trim_offsets` does.
     private func trimmed(_ text: TokenizedText) -> TokenizedText {
-        guard case .spaces(let keepingPrefix) = trimming else { return text }
+        guard text.keepsPlaces, case .spaces(let keepingPrefix) = trimming else { return text }
         var text = text
         for index in text.tokens.indices {
             let token = vocabulary.tokens[text.tokens[index]] ?? []
@@ -330,5 +330,12 @@ private final class ScratchPool: @unchecked Sendable {
     private var free: [Scratch] = []
 
     func take() -> Scratch { lock.withLock { free.popLast() } ?? Scratch() }
-    func give(_ scratch: Scratch) { lock.withLock { free.append(scratch) } }
+
+    func give(_ scratch: Scratch) {
+        // One endless text should not keep its memory for ever.
+        if scratch.text.bytes.capacity <= Self.largestKept { lock.withLock { free.append(scratch) } }
+    }
+
+    /// Bytes of text.
+    private static let largestKept = 1 << 20
 }

@@ -8,11 +8,15 @@ struct TokenizerFile {
     let settings: JSONText?
 
     static func inFolder(_ folder: String) throws -> TokenizerFile {
-        for name in ["tokenizer.json", "vocab.txt", "vocab.json"] {
-            let path = URL(fileURLWithPath: folder).appendingPathComponent(name).path
-            if FileManager.default.fileExists(atPath: path) { return try atPath(path) }
-        }
-        throw DatasetError.noTokenizer(path: folder)
+        guard let path = path(inFolder: folder) else { throw DatasetError.noTokenizer(path: folder) }
+        return try atPath(path)
+    }
+
+    /// The file of a folder that says most; nil where there is none.
+    static func path(inFolder folder: String) -> String? {
+        ["tokenizer.json", "vocab.txt", "vocab.json"]
+            .map { URL(fileURLWithPath: folder).appendingPathComponent($0).path }
+            .first { FileManager.default.fileExists(atPath: $0) }
     }
 
     static func atPath(_ path: String) throws -> TokenizerFile {
@@ -26,10 +30,16 @@ struct TokenizerFile {
         let json: JSONText
         switch url.lastPathComponent {
         case "merges.txt", "vocab.json":
+            try refuse(settings, settingsPath, "of vocab.json and merges.txt, GPT-2's can be read") { name in
+                !["GPT2", "CodeGen", "PreTrained", "Tokenizers"].contains { name.hasPrefix($0) }
+            }
             json = try VocabularyFiles.bytePair(
                 vocabulary: beside.appendingPathComponent("vocab.json").path,
                 merges: beside.appendingPathComponent("merges.txt").path, settings: settings)
         case let name where name.hasSuffix(".txt"):
+            try refuse(settings, settingsPath, "of vocab.txt, BERT's can be read") { name in
+                ["BertJapanese", "Funnel", "MPNet", "Splinter", "Tapas"].contains { name.hasPrefix($0) }
+            }
             json = try VocabularyFiles.wordPiece(vocabulary: path, settings: settings)
         default:
             return TokenizerFile(path: path, json: try bytes(path), settings: settings)
@@ -37,13 +47,17 @@ struct TokenizerFile {
         return TokenizerFile(path: path, json: json.serialized(), settings: settings)
     }
 
-    static func bytes(_ path: String) throws -> [UInt8] {
-        guard let data = FileManager.default.contents(atPath: path) else {
-            errno = FileManager.default.fileExists(atPath: path) ? EACCES : ENOENT
-            throw DatasetError.unreadable(path)
-        }
-        return [UInt8](data)
+    /// Vocabulary files of some models have the same names and are used otherwise.
+    private static func refuse(
+        _ settings: JSONText?, _ path: String, _ rule: String, where isOther: (String) -> Bool
+    ) throws {
+        guard let name = settings?["tokenizer_class"]?.string, isOther(name) else { return }
+        throw DatasetError.unsupportedTokenizer(
+            path: path, key: "tokenizer_class", value: name, rule: "\(rule); give the model's tokenizer.json")
     }
+
+    /// The UTF-8 of a file, without a byte order mark.
+    static func bytes(_ path: String) throws -> [UInt8] { Array(try TextFile.read(path).utf8) }
 
     private func damaged(_ reason: String) -> DatasetError { .damaged(path: path, reason: reason) }
 

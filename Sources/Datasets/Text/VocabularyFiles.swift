@@ -8,12 +8,9 @@ enum VocabularyFiles {
     ///   the names of special tokens.
     /// - Throws: `DatasetError` where the file cannot be read or lacks a special token.
     static func wordPiece(vocabulary path: String, settings: JSONText?) throws -> JSONText {
-        let bytes = try TokenizerFile.bytes(path)
-        guard let text = String(validating: bytes, as: UTF8.self) else {
-            throw DatasetError.damaged(path: path, reason: "not UTF-8 text")
-        }
-        var lines = bytes.split(separator: 0x0A, omittingEmptySubsequences: false).map(withoutTrailingSpace)
-        if bytes.last == 0x0A || bytes.isEmpty { lines.removeLast() }
+        let text = try TextFile.read(path)
+        var lines = text.utf8.split(separator: 0x0A, omittingEmptySubsequences: false).map(withoutTrailingSpace)
+        if lines.last?.isEmpty == true { lines.removeLast() }
         var ids: [[UInt8]: Int] = [:]
         for (number, line) in lines.enumerated() { ids[line] = number }
 
@@ -66,12 +63,8 @@ enum VocabularyFiles {
         }
         var ids: [[UInt8]: Int] = [:]
         for (name, value) in members { ids[name] = value.token.map(Int.init) }
-        let bytes = try TokenizerFile.bytes(mergesPath)
-        guard String(validating: bytes, as: UTF8.self) != nil else {
-            throw DatasetError.damaged(path: mergesPath, reason: "not UTF-8 text")
-        }
-        let lines = bytes.split(separator: 0x0A).map { $0.last == 0x0D ? $0.dropLast() : $0 }
-        let merges = lines.filter { !$0.starts(with: "#version".utf8) && !$0.isEmpty }.map { JSONText.text(Array($0)) }
+        let lines = try TextFile.lines(mergesPath).map { Array($0.utf8) }
+        let merges = lines.filter { !$0.starts(with: "#version".utf8) }.map(JSONText.text)
         let names =
             [Array("<|endoftext|>".utf8)]
             + ["bos_token", "eos_token", "unk_token", "pad_token"].compactMap { TokenizerFile.content(settings?[$0]) }
@@ -140,8 +133,8 @@ enum VocabularyFiles {
         ]
     }
 
-    private static func withoutTrailingSpace(_ line: ArraySlice<UInt8>) -> [UInt8] {
-        var scalars = Substring(decoding: line, as: UTF8.self).unicodeScalars
+    private static func withoutTrailingSpace(_ line: Substring.UTF8View) -> [UInt8] {
+        var scalars = Substring(line).unicodeScalars
         while let last = scalars.last, last.properties.isWhitespace { scalars.removeLast() }
         return Array(String(scalars).utf8)
     }

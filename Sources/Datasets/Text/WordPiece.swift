@@ -43,12 +43,16 @@ struct WordPiece: Sendable {
 
 /// The tokens of one text, without special ones around it.
 struct TokenizedText: Sendable {
+    /// Whether offsets and words are wanted too.
+    let keepsPlaces: Bool
     private(set) var tokens: [Int32] = []
     var offsets: [Range<Int>] = []
     private(set) var words: [Int] = []
     /// Of added tokens that took spaces with them, by their place among `tokens`: how many before and after.
     private(set) var spacesTaken: [Int: (leading: Int, trailing: Int)] = [:]
     private var wordCount = 0
+
+    init(keepsPlaces: Bool) { self.keepsPlaces = keepsPlaces }
 
     /// The number of the next word.
     mutating func nextWord() -> Int {
@@ -59,6 +63,7 @@ struct TokenizedText: Sendable {
     @inline(__always)
     mutating func append(_ token: Int32, from offsets: Range<Int>, word: Int) {
         tokens.append(token)
+        guard keepsPlaces else { return }
         self.offsets.append(offsets)
         words.append(word)
     }
@@ -67,7 +72,7 @@ struct TokenizedText: Sendable {
     mutating func append(
         _ token: AddedToken, found text: Slice<UnsafeBufferPointer<UInt8>>, from offsets: Range<Int>, word: Int
     ) {
-        if token.stripsLeft || token.stripsRight {
+        if keepsPlaces && (token.stripsLeft || token.stripsRight) {
             let scalars = Array(String(decoding: text, as: UTF8.self).unicodeScalars)
             spacesTaken[tokens.count] = (
                 scalars.prefix { $0.properties.isWhitespace }.count,
@@ -79,6 +84,7 @@ struct TokenizedText: Sendable {
 
     mutating func removeTokens(from start: Int) {
         tokens.removeSubrange(start...)
+        guard keepsPlaces else { return }
         offsets.removeSubrange(start...)
         words.removeSubrange(start...)
     }

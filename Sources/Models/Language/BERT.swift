@@ -89,7 +89,8 @@ public enum BERT {
         ],
         attentionDropout: "attention_probs_dropout_prob", epsilon: ("layer_norm_eps", 1e-12),
         fixed: [
-            ("hidden_act", [.string("gelu")]), ("position_embedding_type", [.string("absolute")]), ("is_decoder", [.bool(false)]),
+            ("hidden_act", [.string("gelu")]), ("position_embedding_type", [.string("absolute")]),
+            ("is_decoder", [.bool(false)]),
             ("add_cross_attention", [.bool(false)]), ("tie_word_embeddings", [.bool(true)]),
             ("problem_type", [.null, .string("single_label_classification")]),
         ])

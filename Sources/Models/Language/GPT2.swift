@@ -134,8 +134,6 @@ public enum GPT2 {
         private let positions: Embedding
         private let dropout: Dropout
 
-        var isRandomInTraining: Bool { dropout.isRandomInTraining }
-
         init(_ scope: Scope, _ size: TransformerSize, dropout: Float) {
             func embedding(_ name: String, _ count: Int) -> Embedding {
                 Embedding(
@@ -166,8 +164,6 @@ public enum GPT2 {
         private let feedForwardNorm: LayerNorm
         private let feedForward: FeedForward
 
-        var isRandomInTraining: Bool { attention.dropout > 0 }
-
         init(_ scope: Scope, _ size: TransformerSize, _ rates: TransformerRates) {
             let (width, dropout) = (size.width, rates.dropout)
             // Maps that join the stream start smaller by √(2 · layers).
@@ -179,7 +175,8 @@ public enum GPT2 {
             }
             attentionNorm = LayerNorm(scope / "ln_1", width: width, epsilon: rates.epsilon)
             maps = linear(scope / "attn" / "c_attn", width, 3 * width)
-            attention = SelfAttention(scope / "attn", heads: size.heads, isCausal: true, dropout: rates.attentionDropout)
+            attention = SelfAttention(
+                scope / "attn", heads: size.heads, isCausal: true, dropout: rates.attentionDropout)
             attentionOutput = ResidualLinear(
                 linear(scope / "attn" / "c_proj", width, width, joins: true), dropout: dropout)
             feedForwardNorm = LayerNorm(scope / "ln_2", width: width, epsilon: rates.epsilon)

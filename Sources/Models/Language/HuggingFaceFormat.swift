@@ -59,7 +59,8 @@ extension Architecture {
     ///
     /// - Parameters:
     ///   - classNames: of a classifier, in the order of outputs.
-    ///   - own: one that came with the weights: it is kept as it is where it describes the same.
+    ///   - own: one that came with the weights: it is kept as it is where it describes the same. Of one for another
+    ///     network of the family what Graft does not know is kept, such as the tokens that begin and end a text.
     /// - Throws: `ModelError.hasNoConfiguration` for a family that transformers does not have.
     public func huggingFaceConfig(classNames: [String]? = nil, keeping own: String? = nil) throws -> String {
         guard let format = family.huggingFace,
@@ -68,9 +69,9 @@ extension Architecture {
             format.epsilon != nil || rates[Self.epsilon] == nil
         else { throw ModelError.hasNoConfiguration(architecture: description) }
         if let own, isDescribed(by: Data(own.utf8), as: type, classNames) { return own }
-        var config: [String: JSONValue] = [
-            "model_type": .string(format.modelType), "architectures": .array([.string(type)]),
-        ]
+        var config = own.flatMap { HuggingFaceConfiguration($0, of: format) }?.values ?? [:]
+        config["model_type"] = .string(format.modelType)
+        config["architectures"] = .array([.string(type)])
         var numbers = size.numbers
         numbers["padding"] = tokens?.padding.map { Int($0) } ?? size.padding
         for (size, key) in format.keys { config[key] = numbers[size].map(JSONValue.integer) }
@@ -82,7 +83,11 @@ extension Architecture {
         if let (key, published) = format.epsilon {
             config[key] = .number(decimal(rates[Self.epsilon]) ?? published)
         }
-        for (key, supported) in format.fixed where supported.first != .null { config[key] = supported.first }
+        for (key, supported) in format.fixed where supported.first != .null {
+            if let said = config[key], supported.contains(where: { $0.means(said) }) { continue }
+            config[key] = supported.first
+        }
+        for key in ["id2label", "label2id", "num_labels"] { config[key] = nil }
         if output == .classes || output == .tokenClasses {
             let names = classNames ?? (0..<classes).map { "LABEL_\($0)" }
             config["id2label"] = .object(
@@ -105,7 +110,15 @@ extension Architecture {
 
 /// What a `config.json` says.
 private struct HuggingFaceConfiguration {
-    private let values: [String: JSONValue]
+    let values: [String: JSONValue]
+
+    /// nil where it is none of this family.
+    init?(_ text: String, of format: HuggingFaceFormat) {
+        guard let config = try? HuggingFaceConfiguration(Data(text.utf8)),
+            config.values["model_type"] == .string(format.modelType)
+        else { return nil }
+        self = config
+    }
 
     init(_ data: Data) throws {
         do {

@@ -24,8 +24,6 @@ struct NormalizedEmbeddings: Module {
         self.dropout = Dropout(scope / "dropout", rate: dropout)
     }
 
-    var isRandomInTraining: Bool { dropout.isRandomInTraining }
-
     func callAsFunction(_ tokens: Tensor, _ context: ForwardContext) throws -> Tensor {
         let length = tokens.shape[1]
         let places = Tensor(indices: (0..<Int32(length)).map { $0 }, shape: [length])
@@ -54,10 +52,6 @@ struct PostNormBlock: Module {
     let outputNorm: LayerNorm
     /// Whether what follows reads the first position alone, so that no other is computed.
     let isFirstPositionEnough: Bool
-
-    var isRandomInTraining: Bool {
-        max(attention.dropout, attentionOutput.dropout, feedForward.down.dropout) > 0
-    }
 
     func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
         let asking = isFirstPositionEnough ? x.sliced(axis: 1, 0..<1) : x

@@ -27,7 +27,8 @@ extension Family {
             return Member(
                 name: asked.name, variant: variant, of: variants,
                 input: .images(variant == .keras ? .kerasCaffe : .torchvision), classes: 1000,
-                kerasLayers: variant == .keras ? VGG.kerasLayers(depth) : nil,
+                // Of both variants: dropout has no weights.
+                kerasLayers: variants.contains(.keras) ? VGG.kerasLayers(depth) : nil,
                 build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
         recognise: { VGG.recognise($0) },
@@ -104,7 +105,7 @@ public enum VGG {
                 initializer: variant == .keras ? .glorotUniform : .normal(standardDeviation: 0.01),
                 biasInitializer: .zeros)
         }
-        // Cut before each dropout: what is random is no fixed function, whatever is frozen.
+        // Cut before each dropout: it belongs to the layer that reads it, and is off where that one is frozen.
         let rest = [
             Stage(name: "avgpool", parameterPrefixes: [], module: Sequential([AdaptiveAveragePool(7), Flatten()])),
             Stage(

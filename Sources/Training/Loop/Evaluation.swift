@@ -116,27 +116,14 @@ private func largestBatch(_ architecture: Architecture, _ batch: Int) -> Int {
 extension Network {
     /// Logits of a batch: of its `images`, or of its `tokens` with their `segments`.
     ///
-    /// - Parameter first: the stage to start at, which takes what the batch has as `images`.
     /// - Throws: what the network throws, `TrainingError.missingField`.
-    package func logits(
-        of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
-    ) throws -> Tensor {
-        try output(of: fields, context, startingAt: first).logits
-    }
-
-    /// Logits of a batch, in training with those of an auxiliary classifier.
-    ///
-    /// - Parameter first: as above.
-    /// - Throws: as above.
-    func output(
-        of fields: [String: Tensor], _ context: ForwardContext, startingAt first: Int = 0
-    ) throws -> NetworkOutput {
-        try output(input(of: fields), context.reading(fields), startingAt: first)
+    package func logits(of fields: [String: Tensor], _ context: ForwardContext) throws -> Tensor {
+        try self(input(of: fields), context.reading(fields))
     }
 
     /// What goes in.
     func input(of fields: [String: Tensor]) throws -> Tensor {
-        guard let input = fields["images"] ?? fields["tokens"] else {
+        guard let input = fields.input else {
             throw TrainingError.missingField(
                 objective: architecture.name, stream: "train", field: architecture.tokens == nil ? "images" : "tokens")
         }

@@ -200,9 +200,7 @@ final class PhaseRun {
                 if network.architecture.output == .spans { break }
                 throw TrainingError.labelOutOfRange(label: Int(label), classes: classes)
             }
-            return try network.crossEntropy(
-                network.input(of: fields), labels: labels, context.reading(fields), labelSmoothing: smoothing,
-                ignoreIndex: Batch.ignoredLabel)
+            return try trunk.crossEntropy(fields, labels: labels, labelSmoothing: smoothing, context)
         }
     }
 

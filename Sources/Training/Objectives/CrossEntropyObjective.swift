@@ -32,10 +32,10 @@ public struct CrossEntropyObjective: Objective {
     ) throws -> ObjectiveValue {
         let labels = try labels(of: streams)
         let fields = streams[stream] ?? [:]
-        guard let input = fields["images"] ?? fields["tokens"] else {
+        guard fields["features"] != nil || fields.input != nil else {
             throw TrainingError.missingField(objective: name, stream: stream, field: "images")
         }
-        if input.elementType == .int32, input.shape[0] == 0 {
+        if fields["tokens"] != nil, labels.shape[0] == 0 {
             // A rank without texts; one without images must run, as batch norm may wait for it.
             return ObjectiveValue(terms: terms, sums: [.zeros([])], count: 0)
         }

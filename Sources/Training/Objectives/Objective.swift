@@ -49,7 +49,7 @@ public struct ForwardPass {
     /// A pass from what goes in to logits.
     public init(_ logits: @escaping (Tensor) throws -> Tensor) {
         func run(_ fields: [String: Tensor]) throws -> NetworkOutput {
-            guard let input = fields["images"] ?? fields["tokens"] else {
+            guard let input = fields.input else {
                 throw TrainingError.missingField(objective: "forward", stream: "train", field: "images")
             }
             return NetworkOutput(logits: try logits(input))

@@ -25,20 +25,22 @@ struct FeatureCache: Sendable {
     let key: String
     /// Samples of the data set.
     let count: Int
-    /// Of one sample.
+    /// Of one sample, or of each of its tokens where `longestText` says how many there may be.
     let shape: [Int]
+    let longestText: Int?
     let variants: [Int]
 
     /// - Parameter parent: holds one folder per key.
-    init(in parent: String, key: String, count: Int, shape: [Int], variants: [Int]) {
+    init(in parent: String, key: String, count: Int, shape: [Int], longestText: Int?, variants: [Int]) {
         folder = "\(parent)/\(key.prefix(16))"
-        (self.key, self.count, self.shape, self.variants) = (key, count, shape, variants)
+        (self.key, self.count, self.variants) = (key, count, variants)
+        (self.shape, self.longestText) = (shape, longestText)
     }
 
     /// Small enough that a file fits in memory and that many ranks share the work; large enough that the trunk runs
     /// well and that there are hundreds of files, not thousands.
     var samplesPerFile: Int {
-        let bytesPerSample = max(1, 4 * shape.reduce(1, *))
+        let bytesPerSample = max(1, 4 * shape.reduce(1, *) * (longestText ?? 1))
         let fitting = max(64_000_000, bytesPerSample * count / 256) / bytesPerSample
         return max(1, min(max(16, (count + 31) / 32), fitting))
     }
@@ -60,14 +62,16 @@ struct FeatureCache: Sendable {
     func open(_ part: Part) throws -> FeatureFile {
         let file = try FeatureFile(path(of: part))
         let (header, samples) = (file.header, samples(of: part))
-        guard header.key == key, header.variant == part.variant, header.samples == samples, header.shape == shape else {
+        guard header.key == key, header.variant == part.variant, header.samples == samples, header.shape == shape,
+            (header.lengths == nil) == (longestText == nil)
+        else {
             throw FeatureFile.damaged(file.path, "it belongs to another cache")
         }
         return file
     }
 
     /// A digest of everything that the outputs follow from: the values of the frozen stages, the architecture, where
-    /// they are cut, the algorithms, what happens to images, and the data. The data's own fingerprint may know names
+    /// they are cut, the algorithms, what happens to images or texts, and the data. The data's own fingerprint may know names
     /// and sizes only, so a few samples enter as the network sees them.
     ///
     /// - Parameter calibrating: whose first images an int8 trunk is calibrated with.
@@ -82,7 +86,8 @@ struct FeatureCache: Sendable {
             value.withScalars { hash.update(bufferPointer: UnsafeRawBufferPointer($0)) }
         }
         let (architecture, frozen) = (network.architecture, network.stages[..<stages])
-        add("1 \(architecture) \(architecture.inputChannels) \(frozen.map(\.name))")
+        let sizes = architecture.sizes.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
+        add("2 \(architecture) \(architecture.inputChannels) \(sizes) \(frozen.map(\.name))")
         add("exact convolutions \(ConvolutionAlgorithms.areExact)")
         if plan.precision == .int8 {
             add("int8 \(Calibration.imageCount) \(try calibrating?.dataset.fingerprint() ?? "")")
@@ -94,22 +99,28 @@ struct FeatureCache: Sendable {
         {
             add(buffer.path, buffer.value)
         }
-        let encoder = JSONEncoder()
-        encoder.outputFormatting = [.sortedKeys]
-        guard case .images(let transform) = loader.input else {
-            throw DatasetError.notAnImage(path: loader.dataset.source)
-        }
-        add(String(decoding: try encoder.encode(transform), as: UTF8.self))
-        add("\(loader.brokenFiles.rawValue) \(transform.isRandom ? loader.seed : 0)")
         add(try loader.dataset.fingerprint())
         let count = loader.dataset.count
-        for index in Set((0..<8).map { $0 * (count - 1) / 7 }).sorted() {
-            do {
-                try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes {
-                    hash.update(bufferPointer: $0)
+        let some = Set((0..<8).map { $0 * (count - 1) / 7 }).sorted()
+        switch loader.input {
+        case .images(let transform):
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys]
+            add(String(decoding: try encoder.encode(transform), as: UTF8.self))
+            add("\(loader.brokenFiles.rawValue) \(transform.isRandom ? loader.seed : 0)")
+            for index in some {
+                do {
+                    try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes {
+                        hash.update(bufferPointer: $0)
+                    }
+                } catch let error as DatasetError where loader.brokenFiles == .skip && error.isBrokenSample {
+                    add(error.description)
                 }
-            } catch let error as DatasetError where loader.brokenFiles == .skip && error.isBrokenSample {
-                add(error.description)
+            }
+        case .texts(let input):
+            add("\(input.tokenizer.digest()) \(input.length) \(input.stride) \(input.padding) \(input.labels.rawValue)")
+            for index in some {
+                add("\(try loader.load(BatchRequest(epoch: 0, step: 0, indices: [index])).input.indices)")
             }
         }
         return hash.finalize().hexadecimal
@@ -137,17 +148,18 @@ extension FeatureCache {
     }
 }
 
-/// Batches of a data set whose samples have gone through the frozen trunk: `images` are its outputs.
+/// Batches of a data set whose samples have gone through the frozen trunk: their `features` are its outputs. Images
+/// are not read again; texts are, as their tokens say what is padding and what is to be predicted.
 struct FeatureSource: BatchSource {
-    let dataset: any Dataset
+    let loader: BatchLoader
     let cache: FeatureCache
     /// How many variants there are in the epochs of the run.
     let variantCount: Int
     let files: [FeatureCache.Part: FeatureFile]
 
     /// - Throws: `ArchiveError` where a file cannot be opened.
-    init(_ dataset: any Dataset, _ cache: FeatureCache, variantCount: Int) throws {
-        (self.dataset, self.cache, self.variantCount) = (dataset, cache, variantCount)
+    init(_ loader: BatchLoader, _ cache: FeatureCache, variantCount: Int) throws {
+        (self.loader, self.cache, self.variantCount) = (loader, cache, variantCount)
         Self.allowOpenFiles(cache.parts.count)
         files = try Dictionary(uniqueKeysWithValues: cache.parts.map { ($0, try cache.open($0)) })
     }
@@ -160,7 +172,35 @@ struct FeatureSource: BatchSource {
         setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
     }
 
+    var dataset: any Dataset { loader.dataset }
+
     func load(_ request: BatchRequest) throws -> Batch {
+        if case .texts = loader.input { try loadTexts(request) } else { try loadImages(request) }
+    }
+
+    private func loadTexts(_ request: BatchRequest) throws -> Batch {
+        var batch = try loader.load(request)
+        let width = cache.shape.reduce(1, *)
+        let longest = cache.longestText == nil ? nil : batch.input.shape[1]
+        batch.fields["features"] = try Tensor(
+            shape: [batch.count] + (longest.map { [$0] } ?? []) + cache.shape
+        ) { values in
+            values.update(repeating: 0)
+            for (row, index) in batch.indices.enumerated() {
+                let file = try file(of: index, epoch: request.epoch)
+                let rows = longest == nil ? 1 : batch.lengths[row]
+                guard file.header.lengths.map({ $0[index - file.header.first] == rows }) ?? true else {
+                    throw FeatureFile.damaged(file.path, "sample \(index) has \(rows) tokens now")
+                }
+                let place = row * (longest ?? 1) * width
+                try file.read(
+                    index, into: UnsafeMutableBufferPointer(rebasing: values[place..<place + rows * width]))
+            }
+        }
+        return batch
+    }
+
+    private func loadImages(_ request: BatchRequest) throws -> Batch {
         var (rows, indices, skipped): ([FeatureFile], [Int], [String]) = ([], [], [])
         for index in request.indices {
             let file = try file(of: index, epoch: request.epoch)
@@ -180,7 +220,7 @@ struct FeatureSource: BatchSource {
         }
         let labels = Tensor(indices: indices.map(dataset.label(at:)), shape: [indices.count])
         return Batch(
-            fields: ["images": features, "labels": labels], count: indices.count, epoch: request.epoch,
+            fields: ["features": features, "labels": labels], count: indices.count, epoch: request.epoch,
             step: request.step, position: request.position, indices: indices, skipped: skipped)
     }
 

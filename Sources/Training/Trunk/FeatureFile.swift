@@ -6,7 +6,7 @@ import Glibc
 /// One file of a feature cache: what a frozen trunk gives for some samples in a row.
 ///
 /// ```
-/// "GRAFTFC1"  header bytes (u64)  header (JSON)  values (float32, samples × shape, row-major)
+/// "GRAFTFC1"  header bytes (u64)  header (JSON)  values (float32, samples × shape, row-major; of texts tokens × shape)
 /// ```
 ///
 /// Integers and floats are little endian. Not HDF5: rows are read at random by several threads at a time, which one
@@ -19,8 +19,10 @@ final class FeatureFile: @unchecked Sendable {
         /// The samples first..<end of the data set.
         var first: Int
         var end: Int
-        /// Of one sample.
+        /// Of one sample, or of each of its tokens where `lengths` says how many there are.
         var shape: [Int]
+        /// Of texts: how many tokens each sample has.
+        var lengths: [Int]?
         /// What is wrong with samples whose files are broken; their values are zeros.
         var broken: [Int: String] = [:]
         /// What it took to compute, decoding included.
@@ -29,12 +31,17 @@ final class FeatureFile: @unchecked Sendable {
         var digest = ""
 
         var samples: Range<Int> { first..<end }
-        var bytesPerSample: Int { 4 * shape.reduce(1, *) }
+        /// Values of one sample, or of one of its tokens.
+        var width: Int { shape.reduce(1, *) }
 
-        /// Whether no product of its numbers overflows.
+        /// Whether no product of its numbers overflows, and lengths are those of its samples.
         var isPossible: Bool {
-            first >= 0 && end > first && shape.allSatisfy { $0 > 0 }
-                && shape.reduce(4 * Double(end)) { $0 * Double($1) } < 1e17
+            guard first >= 0, end > first, shape.allSatisfy({ $0 > 0 }),
+                shape.reduce(4 * Double(end), { $0 * Double($1) }) < 1e17
+            else { return false }
+            guard let lengths else { return true }
+            return lengths.count == samples.count && lengths.allSatisfy { (1...1 << 24).contains($0) }
+                && shape.reduce(lengths.reduce(0) { $0 + 4 * Double($1) }, { $0 * Double($1) }) < 1e17
         }
     }
 
@@ -46,6 +53,8 @@ final class FeatureFile: @unchecked Sendable {
     private let descriptor: Int32
     /// Where the values begin.
     private let start: Int
+    /// Which row each sample begins at, and how many there are.
+    private let rows: [Int]
 
     /// Opens a file and reads its header.
     ///
@@ -66,8 +75,11 @@ final class FeatureFile: @unchecked Sendable {
             else { throw Self.damaged(path, "its header is not readable") }
             self.header = header
             start = 16 + Int(length)
+            rows = (header.lengths ?? [Int](repeating: 1, count: header.samples.count)).reduce(into: [0]) {
+                $0.append(($0.last ?? 0) + $1)
+            }
             let size = Int(lseek(descriptor, 0, SEEK_END))
-            guard size == start + header.samples.count * header.bytesPerSample else {
+            guard size == start + 4 * header.width * (rows.last ?? 0) else {
                 throw Self.damaged(path, "it has \(size) bytes")
             }
         } catch {
@@ -97,7 +109,7 @@ final class FeatureFile: @unchecked Sendable {
     /// - Throws: `ArchiveError` where they are not those that were written.
     func verify() throws {
         var hash = SHA256()
-        var (offset, left) = (start, header.samples.count * header.bytesPerSample)
+        var (offset, left) = (start, 4 * header.width * (rows.last ?? 0))
         while left > 0 {
             let part = try Self.bytes(at: offset, count: min(left, 4 << 20), descriptor, path)
             hash.update(data: part)
@@ -112,9 +124,10 @@ final class FeatureFile: @unchecked Sendable {
     ///
     /// - Parameter sample: its number in the data set, one of `header.samples`.
     func read(_ sample: Int, into target: UnsafeMutableBufferPointer<Float>) throws {
-        let count = header.bytesPerSample
-        precondition(header.samples.contains(sample) && target.count * 4 == count, "sample \(sample) of \(path)")
-        let offset = start + (sample - header.first) * count
+        precondition(header.samples.contains(sample), "sample \(sample) of \(path)")
+        let (first, end) = (rows[sample - header.first], rows[sample - header.first + 1])
+        precondition(target.count == (end - first) * header.width, "sample \(sample) of \(path)")
+        let offset = start + 4 * header.width * first
         try Self.read(into: UnsafeMutableRawBufferPointer(target), at: offset, descriptor, path)
     }
 

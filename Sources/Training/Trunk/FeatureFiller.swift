@@ -25,8 +25,8 @@ struct FeatureFiller {
     /// That decode images.
     let threads: Int
     let isAskedToStop: () -> Bool
-    /// The frozen trunk, images N×C×H×W to its outputs.
-    let trunk: () throws -> (Tensor) throws -> Tensor
+    /// The frozen trunk, a batch to its outputs.
+    let trunk: () throws -> (Batch) throws -> Tensor
 
     /// Hears how many samples have been computed, and how many there are to compute.
     let report: (_ computed: Int, _ all: Int) -> Void
@@ -119,7 +119,7 @@ struct FeatureFiller {
         let rounds: Int
         private var batches: [(part: FeatureCache.Part, request: BatchRequest)]
         private var next = 0
-        private var reading: (prefetcher: Prefetcher, trunk: (Tensor) throws -> Tensor)?
+        private var reading: (prefetcher: Prefetcher, trunk: (Batch) throws -> Tensor)?
         /// The file under way.
         private var header: FeatureFile.Header?
         private var values: [Float] = []
@@ -153,7 +153,7 @@ struct FeatureFiller {
             for sample in request.indices where !batch.indices.contains(sample) {
                 header?.broken[sample] = broken.popFirst()
             }
-            if batch.count > 0 { keep(try withoutTape { try trunk(batch.images) }, batch.indices) }
+            if batch.count > 0 { keep(try withoutTape { try trunk(batch) }, batch) }
             let isComplete = next == batches.count || batches[next].part != part
             guard isComplete, var finished = header else { return 0 }
             finished.seconds = Date().timeIntervalSince(begin)
@@ -162,7 +162,7 @@ struct FeatureFiller {
             return finished.samples.count
         }
 
-        private func open() throws -> (Prefetcher, (Tensor) throws -> Tensor) {
+        private func open() throws -> (Prefetcher, (Batch) throws -> Tensor) {
             if let reading { return reading }
             let folder = filler.cache.folder
             do {
@@ -182,19 +182,29 @@ struct FeatureFiller {
             begin = Date()
             header = FeatureFile.Header(
                 key: cache.key, variant: part.variant, first: samples.lowerBound, end: samples.upperBound,
-                shape: cache.shape)
-            values = [Float](repeating: 0, count: samples.count * cache.shape.reduce(1, *))
+                shape: cache.shape, lengths: cache.longestText == nil ? nil : [])
+            let isText = cache.longestText != nil
+            values = isText ? [] : [Float](repeating: 0, count: samples.count * cache.shape.reduce(1, *))
         }
 
-        /// Puts the rows of `features` in the places of their samples.
-        private func keep(_ features: Tensor, _ indices: [Int]) {
-            let (length, first) = (filler.cache.shape.reduce(1, *), header?.first ?? 0)
+        /// Puts the rows of `features` in the places of their samples; those of texts, of which none are broken, one
+        /// behind the other without what fills them up.
+        private func keep(_ features: Tensor, _ batch: Batch) {
+            let (width, first) = (filler.cache.shape.reduce(1, *), header?.first ?? 0)
             features.withScalars { rows in
+                guard header?.lengths == nil else {
+                    for (row, length) in batch.lengths.enumerated() {
+                        let place = row * features.shape[1] * width
+                        values += rows[place..<place + length * width]
+                    }
+                    header?.lengths? += batch.lengths
+                    return
+                }
                 values.withUnsafeMutableBufferPointer { values in
-                    for (row, sample) in indices.enumerated() {
-                        let place = (sample - first) * length
-                        _ = UnsafeMutableBufferPointer(rebasing: values[place..<place + length])
-                            .update(fromContentsOf: rows[row * length..<(row + 1) * length])
+                    for (row, sample) in batch.indices.enumerated() {
+                        let place = (sample - first) * width
+                        _ = UnsafeMutableBufferPointer(rebasing: values[place..<place + width])
+                            .update(fromContentsOf: rows[row * width..<(row + 1) * width])
                     }
                 }
             }

@@ -3,7 +3,7 @@ import Models
 
 extension Phase {
     /// How many stages of the network, from the first on, are a constant function in all turns of this phase: no
-    /// parameter learns, no running statistic moves, and nothing is random.
+    /// parameter learns and no running statistic moves. They run as in evaluation, without dropout.
     ///
     /// - Throws: `TrainingError`, as `TrainableSet.resolve`.
     public func frozenStages(of network: Network) throws -> Int {
@@ -13,9 +13,7 @@ extension Phase {
             changing.formUnion(learning.map(\.path))
             changing.formUnion(statistics.map(\.path))
         }
-        let first = network.stages.firstIndex { stage in
-            stage.module.isRandomInTraining || changing.contains(where: stage.owns)
-        }
+        let first = network.stages.firstIndex { stage in changing.contains(where: stage.owns) }
         return first ?? network.stages.count
     }
 }

@@ -7,7 +7,8 @@ import Tensors
 
 /// The frozen part of the network in one phase: where batches come from, and how they become logits.
 ///
-/// Batches hold images where the trunk runs, and its outputs where those are cached; `callAsFunction` takes either.
+/// Batches hold images or tokens where the trunk runs, and its outputs where those are cached; `callAsFunction` takes
+/// either. The trunk runs as in evaluation, compiled or not: dropout and batches' statistics are for layers that learn.
 final class PhaseTrunk {
     private let phase: Phase
     private unowned let loop: TrainingLoop
@@ -99,10 +100,10 @@ final class PhaseTrunk {
             for (name, cache) in zip(names, caches) {
                 guard let loader = loop.data[name] else { continue }
                 let variants = loader.isRandom ? plan.variants : 1
-                cached[name] = try FeatureSource(loader.dataset, cache, variantCount: variants)
+                cached[name] = try FeatureSource(loader, cache, variantCount: variants)
             }
             if let loader = loop.validation, let cache = caches.last {
-                cachedValidation = try FeatureSource(loader.dataset, cache, variantCount: 1)
+                cachedValidation = try FeatureSource(loader, cache, variantCount: 1)
             }
         } catch {
             failure = error
@@ -127,10 +128,10 @@ final class PhaseTrunk {
         return true
     }
 
-    private func trunk() throws -> (Tensor) throws -> Tensor {
+    private func trunk() throws -> (Batch) throws -> Tensor {
         let trunk = try compiled ?? compile()
         compiled = trunk
-        return { try trunk($0) }
+        return { try trunk($0.input, segments: $0["segments"]) }
     }
 
     private func compile() throws -> FrozenTrunk {
@@ -155,14 +156,39 @@ final class PhaseTrunk {
     /// What the sources give, as logits N×classes, of what predicts tokens N×T×vocabulary; in training with those of an
     /// auxiliary classifier where the stages before it are not of the trunk.
     func callAsFunction(_ fields: [String: Tensor], _ context: ForwardContext) throws -> NetworkOutput {
-        guard plan.path != .whole else { return try loop.network.output(of: fields, context) }
-        let input = try loop.network.input(of: fields)
-        if plan.path == .cached { samplesRead += input.shape[0] }
-        guard let compiled else { return try loop.network.output(input, context, startingAt: plan.stages) }
-        let features =
-            input.shape[0] > 0
-            ? try withoutTape { try compiled(input) } : try loop.network.run(input, stages: 0..<plan.stages, context)
+        let (features, context) = try features(of: fields, context)
         return try loop.network.output(features, context, startingAt: plan.stages)
+    }
+
+    /// The cross-entropy of what the sources give, summed over labels other than `Batch.ignoredLabel`.
+    func crossEntropy(
+        _ fields: [String: Tensor], labels: Tensor, labelSmoothing: Float, _ context: ForwardContext
+    ) throws -> Tensor {
+        let (features, context) = try features(of: fields, context)
+        return try loop.network.crossEntropy(
+            features, labels: labels, context, labelSmoothing: labelSmoothing, ignoreIndex: Batch.ignoredLabel,
+            startingAt: plan.stages)
+    }
+
+    /// What goes in at the first stage behind the trunk, and the context for the stages from there on.
+    private func features(
+        of fields: [String: Tensor], _ context: ForwardContext
+    ) throws -> (Tensor, ForwardContext) {
+        let network = loop.network
+        var context = context.reading(fields)
+        guard plan.stages > 0 else { return (try network.input(of: fields), context) }
+        context.keyMask = fields["tokens"].flatMap { network.keyMask(of: $0) }
+        if let features = fields["features"] {
+            samplesRead += features.shape[0]
+            return (features, context)
+        }
+        let input = try network.input(of: fields)
+        if let compiled, input.shape[0] > 0 {
+            return (try withoutTape { try compiled(input, segments: context.segments) }, context)
+        }
+        var evaluation = context
+        evaluation.isTraining = false
+        return (try withoutTape { try network.run(input, stages: 0..<plan.stages, evaluation) }, context)
     }
 
     // MARK: After the last step

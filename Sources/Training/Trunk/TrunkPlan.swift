@@ -7,7 +7,7 @@ import Models
 /// `--dry-run`.
 public struct TrunkPlan: Codable, Equatable, Sendable {
     public enum Path: String, Codable, Sendable {
-        /// No stage is frozen, or the recipe says so: the network runs as a whole.
+        /// No stage is frozen, or the recipe says so: nothing is compiled.
         case whole
         /// The frozen stages are compiled and run for every batch.
         case compiled
@@ -23,13 +23,15 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     /// What they are computed with, and why not with what was asked for.
     public var precision: FrozenTrunk.Precision
     public var precisionFallback: String?
-    /// What they give for one sample; empty where images come in several sizes.
+    /// What they give for one sample, or for each of its tokens where `longestText` says how many there may be; empty
+    /// where images come in several sizes.
     public var outputShape: [Int]
+    public var longestText: Int?
     /// How many variants of each training sample there are; epoch e reads variant e mod that.
     public var variants: Int
     /// Those that the epochs of this phase read.
     public var variantsRead: [Int]
-    /// The bytes on disk that this phase takes or would take.
+    /// The bytes on disk that this phase takes, or would take where only their number or use keeps it from that.
     public var cacheBytes: Int
     /// Where they lie; nil where nothing is kept.
     public var folder: String?
@@ -46,26 +48,20 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     ) throws {
         (path, variants, variantsRead, cacheBytes, lastStage, outputShape) = (.whole, 1, [0], 0, "", [])
         precision = .float32
-        // Of networks over text nothing is compiled: their stages have dropout, or no convolutions to fold.
-        let isWhole = !settings.compiles || network.architecture.tokens != nil
-        stages = isWhole ? 0 : try phase.frozenStages(of: network)
-        guard stages > 0 else { return }
+        stages = try phase.frozenStages(of: network)
+        guard stages > 0, settings.compiles else { return }
         path = .compiled
         lastStage = network.stages[stages - 1].name
-        precisionFallback = FrozenTrunk.fallback(for: settings.precision)
+        precisionFallback = FrozenTrunk.fallback(for: settings.precision, network.architecture)
         precision = precisionFallback == nil ? settings.precision : .float32
         if precision == .int8, !settings.ranksShareFiles { throw TrunkError.cannotCalibrate(phase: phase.name) }
         let loaders = Set(phase.streams.map(\.dataset)).sorted().compactMap { data[$0] }
-        outputShape = try Self.outputShape(of: network, stages, for: loaders + [validation].compactMap { $0 })
+        let all = loaders + [validation].compactMap { $0 }
+        (outputShape, longestText) = try Self.outputShape(of: network, stages, for: all)
         let isRandom = loaders.contains { $0.isRandom }
         if isRandom { variants = settings.variants ?? 1 }
         let epochs = loaders.first.map { phase.epochs(samples: $0.dataset.count) } ?? 0
         variantsRead = Set((firstEpoch..<firstEpoch + min(epochs, variants)).map { $0 % variants }).sorted()
-        let samples = (loaders + [validation].compactMap { $0 }).reduce(0) { sum, loader in
-            sum + loader.dataset.count * (loader.isRandom ? variantsRead.count : 1)
-        }
-        cacheBytes = 4 * outputShape.reduce(1, *) * samples
-
         guard let folder = settings.cache.folder else {
             reason = "trunk.cache is off"
             return
@@ -73,14 +69,17 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         var impossible: String?
         if isRandom, settings.variants == nil {
             impossible = "augmentation makes every image new in every epoch (trunk.variants: K keeps K of each)"
+        } else if loaders.contains(where: \.cutsAnew) {
+            impossible = "every epoch cuts running text in other places"
         } else if outputShape.isEmpty {
             impossible = "the images come in several sizes"
         } else if !settings.ranksShareFiles {
             impossible = "the ranks share no files (data.sharding: scatter)"
         }
+        if impossible == nil { cacheBytes = try all.reduce(0) { try $0 + bytes(of: $1) } }
         let draft = self
         try decide(phase.name, folder, settings, impossible: impossible, isReadTwice: epochs > variants) {
-            try (loaders + [validation].compactMap { $0 }).reduce(0) { sum, loader in
+            try all.reduce(0) { sum, loader in
                 let key = try FeatureCache.key(network, draft, loader, calibrating: loaders.first)
                 return sum + draft.cache(of: loader, key: key, in: folder).bytesThere
             }
@@ -90,8 +89,14 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
     /// The cache of one data set's outputs.
     func cache(of loader: BatchLoader, key: String, in folder: String) -> FeatureCache {
         FeatureCache(
-            in: folder, key: key, count: loader.dataset.count, shape: outputShape,
+            in: folder, key: key, count: loader.dataset.count, shape: outputShape, longestText: longestText,
             variants: loader.isRandom ? variantsRead : [0])
+    }
+
+    /// What the outputs for one data set take on disk.
+    private func bytes(of loader: BatchLoader) throws -> Int {
+        let rows = longestText == nil ? loader.dataset.count : try loader.tokenCount()
+        return 4 * outputShape.reduce(1, *) * rows * (loader.isRandom ? variantsRead.count : 1)
     }
 
     private mutating func decide(
@@ -101,7 +106,6 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         func refuse(_ why: String, _ error: TrunkError) throws {
             if case .required = settings.cache { throw error }
             reason = why
-            cacheBytes = impossible == nil ? cacheBytes : 0
         }
         if let impossible { return try refuse(impossible, .cannotCache(phase: phase, folder, why: impossible)) }
         if case .automatic = settings.cache, !isReadTwice {
@@ -120,17 +124,29 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         (path, self.folder) = (.cached, folder)
     }
 
-    /// What the stages give for one sample of any of the loaders; empty where that is not known or differs.
-    private static func outputShape(of network: Network, _ stages: Int, for loaders: [BatchLoader]) throws -> [Int] {
-        var found: [Int]?
-        for loader in loaders {
-            guard case .images(let transform) = loader.input, let size = transform.outputSize else { return [] }
-            let images = [1, transform.channels, size.height, size.width]
-            let shape = Array(try network.outputShape(for: images, ofStage: stages - 1).dropFirst())
-            guard found == nil || found == shape else { return [] }
-            found = shape
+    /// What the stages give for one sample of any of the loaders, or for each token of texts of at most `longest`; empty
+    /// where that is not known or differs.
+    private static func outputShape(
+        of network: Network, _ stages: Int, for loaders: [BatchLoader]
+    ) throws -> (shape: [Int], longest: Int?) {
+        func output(_ input: [Int]) throws -> [Int] {
+            Array(try network.outputShape(for: input, ofStage: stages - 1).dropFirst())
         }
-        return found ?? []
+        var found: (shape: [Int], longest: Int?)?
+        for loader in loaders {
+            let next: (shape: [Int], longest: Int?)
+            switch loader.input {
+            case .images(let transform):
+                guard let size = transform.outputSize else { return ([], nil) }
+                next = (try output([1, transform.channels, size.height, size.width]), nil)
+            case .texts(let input):
+                let (one, two) = (try output([1, 1]), try output([1, min(2, input.length)]))
+                next = one == two ? (one, nil) : (Array(two.dropFirst()), input.length)
+            }
+            guard found == nil || found?.shape == next.shape else { return ([], nil) }
+            found = (next.shape, found?.longest.map { max($0, next.longest ?? 0) } ?? next.longest)
+        }
+        return found ?? ([], nil)
     }
 }
 

@@ -70,6 +70,8 @@ def main():
         "damaged safetensors file: a header of 90000000 bytes in a file of 24")
     put("absurd-shape.safetensors", safetensors({"a": entry([1 << 62, 4], 0, 8)}, 8),
         "damaged safetensors file: a of shape [4611686018427387904, 4] has 8 bytes")
+    put("empty-and-huge.safetensors", safetensors({"a": entry([0, 1 << 40, 1 << 40], 0, 0)}, 0),
+        "damaged safetensors file: a of shape [0, 1099511627776, 1099511627776] has 0 bytes")
     put("deep.safetensors", safetensors(b'{"a":' * 600, 0),
         "damaged safetensors file: the header is not the JSON that it should be")
 
@@ -82,6 +84,17 @@ def main():
         "damaged PyTorch file: w claims 4194304 bytes, more than the file has")
     put("view-outside.pt", archive({"a/data.pkl": view([5], [1], 4), "a/data/0": bytes(16)}),
         "damaged PyTorch file: w of shape [5] at 0 leaves its storage of 16 bytes")
+
+    twice = io.BytesIO()
+    with zipfile.ZipFile(twice, "w") as target:
+        for value in (b"}.", b"N."):
+            target.writestr(zipfile.ZipInfo("a/data.pkl", (1980, 1, 1, 0, 0, 0)), value)
+    put("twice.pt", twice.getvalue(), "damaged PyTorch file: a/data.pkl is there twice")
+    one = view([1], [1], 4)[:-1]
+    tensor = one[one.index(b"ctorch._utils"):-1]
+    put("two-of-one-name.pt",
+        archive({"a/data.pkl": b"}(S'm'\n}S'w'\n" + tensor + b"sS'm.w'\n" + tensor + b"u.", "a/data/0": bytes(16)}),
+        "damaged PyTorch file: m.w is there twice")
 
     claims = bytearray(archive({"a/data.pkl": bytes(64)}, zipfile.ZIP_DEFLATED))
     directory = claims.index(b"PK\x01\x02")
@@ -104,6 +117,8 @@ def main():
 
     put("elsewhere.index.json", json.dumps({"weight_map": {"a": "../../etc/passwd"}}).encode(),
         'damaged Hugging Face file: it lists a in "../../etc/passwd"')
+    put("self.index.json", json.dumps({"weight_map": {"a": "self.index.json"}}).encode(),
+        "damaged Hugging Face file: it is a list of files, neither safetensors nor PyTorch")
     put("deep.index.json", b'{"weight_map":' * 600, "is neither HDF5")
     put("absent.index.json", json.dumps({"weight_map": {"a": "no-such-shard.safetensors"}}).encode(),
         "has no file no-such-shard.safetensors beside it, which it lists")

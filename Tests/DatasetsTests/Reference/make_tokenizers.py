@@ -122,6 +122,7 @@ HARD = [
     "\u0344\u0958\u0f73\u1e9b\u0323 \U0001d15e \u1112\u1161\u11ab 가\u11a8 \u302e\u302a",
     "The quick brown fox\u2026 jumps\u2014over \u201cthe\u201d lazy dog's \u2018back\u2019",
     "mixed العربيةandEnglish日本", "\r\r\n\n\t \t", "\u2028\u2029", "tail space\u3000", "'", " '", "''ll", "a'b", "\u00e9's",
+    "x\u1df8\u059ay \u1df6\u0315\u0618z \u08d3\u1abf\u0301 \u0d3b\u0334",
 ]
 BYTES = [b"ab\xff\xfecd", b"\xed\xa0\x80x\xed\xbf\xbf", b"\xc0\x80 \xf0\x80\x80\x80", b"\xe2\x82 end \xf0\x9f\x98", b"\xf4\x90\x80\x80",
          b"caf\xe9 na\xefve", b"\x80\x81\x00\xe2\x28\xa1", b"ok \xf0\x9f\x98\x80 \xf0\x9f\x98\xe2\x82\xac"]
