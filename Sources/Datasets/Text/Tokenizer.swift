@@ -98,7 +98,7 @@ public struct Tokenizer: Sendable {
 
     /// Tokens of a text with the special ones that stand around a single text: `[CLS] … [SEP]`. They have no offsets.
     public func framed(_ tokens: some Collection<Int32>) -> Encoding {
-        var text = TokenizedText()
+        var text = TokenizedText(keepsPlaces: true)
         for (word, token) in tokens.enumerated() { text.append(token, from: 0..<0, word: word) }
         return core.template.assemble([(text, 0..<tokens.count)], addingSpecialTokens: true)
     }
