@@ -147,7 +147,7 @@ final class TextTests: CommandTestCase {
     private func squad(_ numbers: Range<Int>) -> String {
         let paragraphs = numbers.map { number -> String in
             let (asked, other) = number % 2 == 0 ? ("good", "bad") : ("bad", "good")
-            let words = ["film", "plot", "cast"].map { $0 } + ["film", "plot"]
+            let words = ["film", "plot", "cast", "film"]
             let (word, decoy) = (words[number % 3], words[number % 3 + 1])
             let passage = "a \(asked) \(word) a \(other) \(decoy)"
             let answer = #"{"text": "\#(word)", "answer_start": \#(3 + asked.count)}"#
@@ -166,7 +166,8 @@ final class TextTests: CommandTestCase {
             classifier.replacingOccurrences(of: "sequence-classification", with: "question-answering")
                 .replacingOccurrences(of: "layers: 1", with: "layers: 2")
                 .replacingOccurrences(of: "train.tsv", with: "train.json\n  validation: test.json")
-                .replacingOccurrences(of: "length: 8", with: "length: 12").replacingOccurrences(of: "20", with: "60"),
+                .replacingOccurrences(of: "length: 8", with: "length: 12")
+                .replacingOccurrences(of: "0.01", with: "0.003").replacingOccurrences(of: "20", with: "40"),
             "run")
         let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "test.json", "--json"))
         XCTAssertEqual(judged["exact_match"] as? Double, 1)
@@ -198,10 +199,14 @@ final class TextTests: CommandTestCase {
             languageModel.replacingOccurrences(of: "gpt2", with: "distilbert\n  variant: masked-language-model")
                 .replacingOccurrences(of: "vocabulary: 256", with: "vocabulary: 11")
                 .replacingOccurrences(of: "text.txt", with: "words.txt")
-                .replacingOccurrences(of: "tokenizer: bytes, length: 24", with: "tokenizer: vocab.txt, length: 14"),
+                .replacingOccurrences(of: "steps: 150", with: "steps: 300").replacingOccurrences(
+                    of: "0.01", with: "0.003"
+                )
+                .replacingOccurrences(
+                    of: "tokenizer: bytes, length: 24", with: "tokenizer: vocab.txt, length: 14, offsets: sequential"),
             "run")
         let judged = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "words.txt", "--json"))
-        XCTAssertGreaterThan(try XCTUnwrap(judged["top1"] as? Double), 0.8)
+        XCTAssertEqual(judged["top1"] as? Double, 1)
         XCTAssertEqual(try XCTUnwrap(judged["samples"] as? Double), 0.15 * 720, accuracy: 40)
         XCTAssertNotNil(judged["perplexity"])
         let same = try object(graft("evaluate", "--weights", "run/weights.h5", "--data", "words.txt", "--json"))
@@ -214,8 +219,8 @@ final class TextTests: CommandTestCase {
         let masks = try XCTUnwrap(answers[0]["masks"] as? [[[String: Any]]])
         XCTAssertEqual(masks.map { $0.first?["token"] as? String }, ["film", "bad"])
         XCTAssertEqual(masks.map(\.count), [2, 2])
-        let plain = try graft("predict", "--weights", "run/weights.h5", "a bad [MASK] a good film", "--top", "1")
-        XCTAssertTrue(plain.output.hasSuffix(" %  plot\n"), plain.output)
+        let plain = try graft("predict", "--weights", "run/weights.h5", "a good film a [MASK]", "--top", "1")
+        XCTAssertTrue(plain.output.hasSuffix(" %  bad\n"), plain.output)
         assertFails(
             try graft("predict", "--weights", "run/weights.h5", "a good film"), code: 2,
             "graft: 'a good film': asks nothing; write [MASK] where a word is wanted, within the first 14 tokens")
