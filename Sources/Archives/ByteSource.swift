@@ -45,7 +45,7 @@ package final class ByteSource: @unchecked Sendable {
     func read(_ range: Range<Int>) throws -> Data {
         precondition(range.lowerBound >= 0 && range.upperBound <= count, "\(range) of \(count) bytes")
         if let memory { return range.count == count ? memory : memory.subdata(in: range) }
-        var data = Data(count: range.count)
+        var data = Data(room: range.count)
         try data.withUnsafeMutableBytes { target in
             var done = 0
             while done < target.count {

@@ -76,7 +76,7 @@ enum ChildProcess {
         /// - Throws: `Failure.tooMuch` where so many may not come.
         func room(for count: Int) throws -> Data {
             guard count >= 0, count <= left else { throw Failure.tooMuch(bytes: mostBytes) }
-            return Data(count: count)
+            return Data(room: count)
         }
 
         /// Fills memory with what comes next.

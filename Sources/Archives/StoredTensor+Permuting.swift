@@ -8,7 +8,7 @@ extension StoredTensor {
     func permuted(_ order: [Int]) -> StoredTensor {
         var result = self
         result.shape = order.map { shape[$0] }
-        result.bytes = Data(count: bytes.count)
+        result.bytes = Data(room: bytes.count)
         result.bytes.withUnsafeMutableBytes { (target: UnsafeMutableRawBufferPointer) in
             permute(order, into: target)
         }

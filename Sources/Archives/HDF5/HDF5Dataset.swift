@@ -90,7 +90,7 @@ public final class HDF5Dataset: HDF5Attributed {
         }
     }
 
-    private static let partSize = 1 << 24
+    private static let partSize = 1 << 22
 
     /// Writes row-major values of type `type` to the slice that starts at `offset` and spans `extent`, or
     /// to the whole array.

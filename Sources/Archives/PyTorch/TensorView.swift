@@ -62,7 +62,7 @@ struct TensorView {
             let start = tensor.offset * width
             return byteCount == storage.count ? storage : storage.subdata(in: start..<start + byteCount)
         }
-        var result = Data(count: byteCount)
+        var result = Data(room: byteCount)
         result.withUnsafeMutableBytes { target in
             storage.withUnsafeBytes {
                 StridedBytes(sizes: tensor.shape, steps: strides).gather(
