@@ -34,6 +34,8 @@ public enum AtomicFile {
         let folder = url.deletingLastPathComponent().path
         let temporary = folder + "/.\(url.lastPathComponent).\(getpid()).partial"
         do {
+            // What the system says of a folder is plainer than what a library makes of it.
+            close(try check("open", path) { open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0o666) })
             try body(temporary)
             try synchronise(temporary, flags: O_RDWR, path: path)
             try check("rename", path) { rename(temporary, path) }

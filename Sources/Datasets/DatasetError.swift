@@ -37,8 +37,8 @@ public enum DatasetError: GraftError, Equatable {
     case badQuestion(path: String, question: String, problem: String)
     /// A column that a table does not have; `key` is what recipes call it.
     case unknownColumn(path: String, key: String, name: String, nearest: [String], known: [String])
-    /// A table that does not say which column is which.
-    case columnsUnclear(path: String, columns: Int)
+    /// A table that does not say which column is which: that of texts or labels is `missing` among those its header names.
+    case columnsUnclear(path: String, columns: Int, names: [String], missing: String)
     /// A file of texts in which there are none.
     case noRows(path: String)
     /// A text of which nothing is left to predict or to predict from.
@@ -143,7 +143,13 @@ extension DatasetError {
             let hint =
                 nearest.first.map { "did you mean '\($0)'?" } ?? "it has \(known.joined(separator: ", "))"
             return "\(path): no column '\(name)' (\(key)); \(hint)"
-        case .columnsUnclear(let path, let columns):
+        case .columnsUnclear(let path, 1, _, _):
+            return "\(path): one column; expected a text and its label, divided by a tab, or by a comma in a .csv file"
+        case .columnsUnclear(let path, _, let names, let missing) where !names.isEmpty:
+            return
+                "\(path): none of the columns \(names.joined(separator: ", ")) is known to hold the \(missing); say which "
+                + "does with data.text.columns.\(missing) (--\(missing)-column)"
+        case .columnsUnclear(let path, let columns, _, _):
             return "\(path): \(columns) columns and no header that names them: say which is which with "
                 + "data.text.columns (--text-column, --label-column), by number from 1"
         case .noTokens(let path):
@@ -158,7 +164,7 @@ extension DatasetError {
             return "\(path): an image where a network over text wants a text; give other data or another network"
         case .tokenizerDoesNotFit(let path, let tokens, let network, let vocabulary):
             return "\(path): a tokenizer with tokens up to \(tokens - 1), and \(network) knows \(vocabulary) of them; "
-                + "give the tokenizer that belongs to the weights (data.text.tokenizer)"
+                + "give the tokenizer that belongs to the weights (data.text.tokenizer, --tokenizer)"
         case .moreRanksThanSamples(let ranks, let samples):
             return "\(ranks) ranks but only \(samples) samples; start at most \(samples) ranks"
         case .invalidBatch(let batch):

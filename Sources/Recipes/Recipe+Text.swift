@@ -96,6 +96,12 @@ extension Recipe {
                 path: data.text.tokenizer ?? model.weights ?? "", tokens: tokenizer.vocabularyCount,
                 network: architecture.name, vocabulary: tokens.vocabulary)
         }
+        let special = tokenizer.framed([]).count
+        guard labels == .nextTokens || length > special else {
+            throw conflict(
+                "data.text.length", "\(length)",
+                "\(special) of them are special tokens around the text", "give more")
+        }
         return .texts(
             TextInput(
                 tokenizer: tokenizer, length: length, stride: data.text.stride, padding: tokens.padding ?? 0,

@@ -135,7 +135,7 @@ extension RecipeNode {
     var kind: String {
         switch content {
         case .null: "nothing"
-        case .scalar(let text): "'\(text)'"
+        case .scalar(let text): text.count > 60 ? "'\(text.prefix(60))…'" : "'\(text)'"
         case .list: "a list"
         case .mapping: "a mapping"
         }

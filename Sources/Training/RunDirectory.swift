@@ -32,7 +32,7 @@ public final class RunDirectory {
             try requireWritable()
             for folder in [path, checkpoints] { AtomicFile.removeLeftovers(in: folder) }
         } catch {
-            throw RunDirectoryError.unwritable(path: path, reason: Self.reason(error))
+            throw RunDirectoryError.unwritable(path: path, reason: reason(error))
         }
     }
 
@@ -63,11 +63,13 @@ public final class RunDirectory {
         try? log?.write(contentsOf: line + Data("\n".utf8))
     }
 
-    private static func reason(_ error: Error) -> String {
+    private func reason(_ error: Error) -> String {
         let error = error as NSError
         if let underlying = error.userInfo[NSUnderlyingErrorKey] as? NSError, underlying.domain == NSPOSIXErrorDomain {
             return String(cString: strerror(Int32(underlying.code)))
         }
+        // Foundation does not always pass on what the system said.
+        if mkdir(checkpoints, 0o777) == -1, errno != EEXIST { return String(cString: strerror(errno)) }
         return error.localizedDescription
     }
 }

@@ -111,7 +111,11 @@ struct Predict: ParsableCommand {
     }
 
     /// The inputs, and the lines of `file`.
-    private func texts() throws -> [String] { try inputs + (file.map { try TextFile.lines($0) } ?? []) }
+    private func texts() throws -> [String] {
+        let texts = try inputs + (file.map { try TextFile.lines($0) } ?? [])
+        if let file, texts.isEmpty { throw DatasetError.noRows(path: file) }
+        return texts
+    }
 
     private func printAnswers(_ trained: TrainedNetwork, _ input: TextInput) throws {
         let passage = try context.map { try TextFile.read($0) }

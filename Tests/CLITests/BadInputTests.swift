@@ -60,6 +60,10 @@ final class BadInputTests: CommandTestCase {
         let empty = try graft("evaluate", "--weights", weights, "--data", "empty")
         XCTAssertEqual(empty.code, 3)
         XCTAssertTrue(empty.errors.hasPrefix("graft: empty: no data set found;"), empty.errors)
+        try write(Data("a film\t1\n".utf8), "texts.tsv")
+        let texts = try graft("evaluate", "--weights", weights, "--data", "texts.tsv")
+        XCTAssertEqual(texts.code, 3)
+        XCTAssertTrue(texts.errors.hasPrefix("graft: texts.tsv: no data set found;"), texts.errors)
         // Both parts are there, and the answer for the wrong one would look good.
         let both = try data("cifar10")
         assertFails(

@@ -87,6 +87,14 @@ final class TextTests: CommandTestCase {
         let long = try graft("predict", "--weights", "run/weights.h5", "a good film", "a good plot, a good cast")
         XCTAssertEqual(long.errors, "graft: 1 of 2 texts cut to 8 tokens, special ones included\n")
 
+        try write(Data("\n".utf8), "empty.txt")
+        assertFails(
+            try graft("predict", "--weights", "run/weights.h5", "--file", "empty.txt"), code: 3,
+            "graft: empty.txt: no samples in it; the file is empty, or has a header alone")
+        assertFails(
+            try graft("predict", "--weights", "run/weights.h5", "a film", "--logits", "vocabulary/l.h5"), code: 3,
+            "graft: vocabulary/l.h5: cannot be written: open: No such file or directory; nothing was left behind")
+
         let nothing = try graft("predict", "--weights", "run/weights.h5")
         XCTAssertEqual(nothing.code, 2)
         XCTAssertTrue(nothing.errors.hasPrefix("graft: Missing expected argument '<inputs> ...'"), nothing.errors)
@@ -278,6 +286,9 @@ final class TextTests: CommandTestCase {
             try refusal("data.text.length=17"),
             "graft: recipe: 'data.text.length' is 17, but bert takes at most 16 tokens; give at most that\n")
         XCTAssertEqual(
+            try refusal("data.text.length=2"),
+            "graft: recipe: 'data.text.length' is 2, but 2 of them are special tokens around the text; give more\n")
+        XCTAssertEqual(
             try refusal("data.text=null", "data.image.size=32"),
             "graft: recipe: 'data.image' is given, but bert is a network over text; remove it\n")
         XCTAssertEqual(
@@ -287,7 +298,7 @@ final class TextTests: CommandTestCase {
         XCTAssertEqual(
             try refusal("data.text.tokenizer=bytes", code: 3),
             "graft: bytes: a tokenizer with tokens up to 255, and bert knows 11 of them; give the tokenizer that "
-                + "belongs to the weights (data.text.tokenizer)\n")
+                + "belongs to the weights (data.text.tokenizer, --tokenizer)\n")
         XCTAssertEqual(
             try refusal("model={architecture: resnet20}"),
             "graft: recipe: 'data.text' is given, but resnet20 is a network over images; remove it\n")
@@ -295,6 +306,11 @@ final class TextTests: CommandTestCase {
             try refusal("data.text.held-out=0.1"),
             "graft: recipe: 'data.text.held-out' is given, but it is for running text, and bert "
                 + "(sequence-classification) learns from labels of texts; remove it\n")
+        assertFails(
+            try graft("train", "a.yaml", "--output", "a.yaml/run"), code: 2,
+            "graft: a.yaml/run: cannot be written: Not a directory; give a --output that can")
+        let table = try graft("train", "train.tsv")
+        XCTAssertTrue(table.errors.hasSuffix("…'\n"), table.errors)
         try write(Data("a\tx\nb\tx\n".utf8), "one.tsv")
         XCTAssertTrue(try refusal("data.train=one.tsv", code: 3).contains("only one class ('x')"))
     }

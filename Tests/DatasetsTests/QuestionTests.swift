@@ -146,7 +146,7 @@ final class QuestionTests: XCTestCase {
                 + "data.0.paragraphs.0.qas.0.id)")
         XCTAssertEqual(
             try message("[1"), "F: damaged or not in the expected format (as SQuAD's JSON: not JSON)")
-        XCTAssertEqual(try message(#"{"data": []}"#), "F: the selection leaves no samples")
+        XCTAssertEqual(try message(#"{"data": []}"#), "F: no samples in it; the file is empty, or has a header alone")
         let asked = file(#"{"id": "a", "question": "Who, who, who?", "answers": []}"#)
         XCTAssertEqual(try message(asked, length: 9), "F: question 'a': " + tooLong(0, 9, 3))
         XCTAssertEqual(try message(asked, length: 12, stride: 4), "F: question 'a': " + tooLong(3, 12, 4))

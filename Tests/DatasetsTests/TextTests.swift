@@ -126,6 +126,19 @@ final class TextTests: XCTestCase {
             try refusal("text\tlabel\na\t1\n", "g.tsv", TextColumns(label: "text")),
             "data.text.columns.label: text is not possible; that column holds texts already; give another")
         XCTAssertEqual(try refusal("a\t1\nb\t \n", "h.tsv"), "FILE:2: column 2: the label is empty")
+        XCTAssertEqual(
+            try refusal("text\na\n", "o.tsv"),
+            "FILE: one column; expected a text and its label, divided by a tab, or by a comma in a .csv file")
+        XCTAssertEqual(
+            try refusal("text\trating\na\t1\n", "p.tsv"),
+            "FILE: none of the columns text, rating is known to hold the label; say which does with "
+                + "data.text.columns.label (--label-column)")
+        XCTAssertEqual(
+            try refusal("a\t1\nb\t0\n", "q.tsv", TextColumns(label: "lable")),
+            "FILE: no column 'lable' (data.text.columns.label); it has a, 1")
+        XCTAssertEqual(
+            try refusal(" \t1\n\u{A0}\t0\n", "r.tsv"),
+            "FILE:1: column 1: no line has a text here; name the column that has: data.text.columns.text")
         let empty = "FILE: no samples in it; the file is empty, or has a header alone"
         XCTAssertEqual(try refusal("", "i.tsv"), empty)
         XCTAssertEqual(try refusal("\n\r\n", "i.csv"), empty)
@@ -142,6 +155,9 @@ final class TextTests: XCTestCase {
         XCTAssertEqual(
             try refusal("{\"text\":" + String(repeating: "[", count: 100_000), "n.jsonl"),
             "FILE:1: not a JSON object; one per line is expected")
+        let binary = "\(folder)/binary.tsv"
+        try Data([0x80, 0, 0x0A]).write(to: URL(fileURLWithPath: binary))
+        XCTAssertEqual(message(try LabelledTexts(at: binary)), "\(binary):1: not text; expected a file in UTF-8")
         let wide = "\(folder)/wide.tsv"
         try Data([0xFE, 0xFF, 0, 0x61, 0, 0x09, 0, 0x31]).write(to: URL(fileURLWithPath: wide))
         XCTAssertEqual(

@@ -28,6 +28,7 @@ public enum DatasetSplit: String, Codable, Sendable, CaseIterable {
 public func openImageDataset(at path: String, split: DatasetSplit? = nil) throws -> any Dataset {
     let source = try imageSource(at: path, split: split)
     if ClassFolders.isFolder(source) { return try ClassFolders(at: source) }
+    if textSuffixes.contains(URL(fileURLWithPath: source).pathExtension) { throw DatasetError.noDataset(path: path) }
     return try FileBytes.beginsAsHDF5(source) ? HDF5Images(at: source) : IDXImages(imagesAt: source)
 }
 
@@ -61,8 +62,9 @@ package func textSource(at path: String, split: DatasetSplit?) throws -> String 
     var status = stat()
     guard stat(path, &status) == 0 else { throw DatasetError.unreadable(path) }
     guard ClassFolders.isFolder(path) else { return path }
-    let suffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt", "conll", "bio"]
-    let files = try ClassFolders.entries(of: path).filter { suffixes.contains(URL(fileURLWithPath: $0).pathExtension) }
+    let files = try ClassFolders.entries(of: path).filter {
+        textSuffixes.contains(URL(fileURLWithPath: $0).pathExtension)
+    }
     guard !files.isEmpty else { throw DatasetError.noTexts(path: path) }
     guard let split else { throw DatasetError.severalParts(path: path, parts: files) }
     let stems = split.folderNames + (split == .test ? ["dev"] : [])
@@ -72,6 +74,8 @@ package func textSource(at path: String, split: DatasetSplit?) throws -> String 
     guard let found else { throw DatasetError.noTexts(path: path) }
     return "\(path)/\(found)"
 }
+
+private let textSuffixes = ["tsv", "csv", "jsonl", "ndjson", "json", "txt", "conll", "bio"]
 
 private func idxFile(_ files: [String], of folder: String, _ split: DatasetSplit?) throws -> String {
     guard let split else {

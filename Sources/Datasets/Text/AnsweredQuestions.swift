@@ -110,7 +110,7 @@ public final class AnsweredQuestions: Dataset, @unchecked Sendable {
             throw DatasetError.unknownClass(name: name, nearest: [], source: path)
         }
         let all = paragraphs.enumerated().flatMap { number, paragraph in paragraph.qas.map { (number, $0) } }
-        guard !all.isEmpty else { throw DatasetError.nothingSelected(source: path) }
+        guard !all.isEmpty else { throw DatasetError.noRows(path: path) }
         let chosen = try selection.choose(from: Array(all.indices), className: "", source: path, keys: keys)
         guard !chosen.isEmpty else { throw DatasetError.nothingSelected(source: path) }
         let scalars = paragraphs.map { Array($0.context.unicodeScalars) }

@@ -53,8 +53,11 @@ struct SpecialTokenTemplate: Sendable {
         pieces.flatMap { piece -> [Int32] in if case .special(let tokens, _) = piece { tokens } else { [] } }
     }
 
-    /// Puts parts of one text or two together.
-    func assemble(_ texts: [(text: TokenizedText, range: Range<Int>)], addingSpecialTokens: Bool) -> Encoding {
+    /// Puts parts of one text or two together; `first` is what the offsets of a part's first token are, where the text
+    /// has others.
+    func assemble(
+        _ texts: [(text: TokenizedText, range: Range<Int>, first: Range<Int>?)], addingSpecialTokens: Bool
+    ) -> Encoding {
         var encoding = Encoding()
         for piece in texts.count > 1 ? pair : single {
             switch piece {
@@ -67,10 +70,11 @@ struct SpecialTokenTemplate: Sendable {
                 encoding.words += [Int?](repeating: nil, count: tokens.count)
             case .text(let number, let segment):
                 guard number < texts.count else { continue }
-                let (text, range) = texts[number]
+                let (text, range, first) = texts[number]
                 encoding.tokens += text.tokens[range]
                 encoding.segments += Array(repeating: segment, count: range.count)
                 encoding.offsets += text.offsets[range]
+                if let first { encoding.offsets[encoding.offsets.count - range.count] = first }
                 encoding.texts += [Int?](repeating: number, count: range.count)
                 encoding.words += text.words[range].map(Optional.some)
             }

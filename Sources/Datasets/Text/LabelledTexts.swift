@@ -55,6 +55,11 @@ public final class LabelledTexts: Dataset, @unchecked Sendable {
                 problem: "label '\(names[0])' where all others are numbers; if the line is a header, name its columns: "
                     + "data.text.columns (--text-column, --label-column)")
         }
+        guard texts.contains(where: { !($0.text + ($0.pair ?? "")).allSatisfy(\.isWhitespace) }) else {
+            throw DatasetError.badRow(
+                path: path, line: lines[0], column: found.text + 1,
+                problem: "no line has a text here; name the column that has: \(key("text"))")
+        }
         source = path
         classNames = Self.ordered(Set(names))
         let numbers = Dictionary(uniqueKeysWithValues: classNames.enumerated().map { ($1, Int32($0)) })
@@ -143,10 +148,12 @@ private struct FoundColumns {
         }
         let isPlainPair = names == nil && count == 2
         pair = try find(asked.pair, "pair", LabelledTexts.pairNames)
-        guard
-            let text = try find(asked.text, "text", LabelledTexts.textNames) ?? (isPlainPair ? 0 : nil),
-            let label = try find(asked.label, "label", LabelledTexts.labelNames) ?? (isPlainPair ? 1 : nil)
-        else { throw DatasetError.columnsUnclear(path: table.path, columns: count) }
+        let textColumn = try find(asked.text, "text", LabelledTexts.textNames) ?? (isPlainPair ? 0 : nil)
+        let labelColumn = try find(asked.label, "label", LabelledTexts.labelNames) ?? (isPlainPair ? 1 : nil)
+        guard let text = textColumn, let label = labelColumn else {
+            throw DatasetError.columnsUnclear(
+                path: table.path, columns: count, names: names ?? [], missing: textColumn == nil ? "text" : "label")
+        }
         for (column, name, others) in [("pair", asked.pair, [text]), ("label", asked.label, [text, pair])] {
             guard let place = column == "pair" ? pair : label, others.contains(place) else { continue }
             throw DatasetError.invalidSelection(

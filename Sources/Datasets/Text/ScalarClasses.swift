@@ -80,6 +80,7 @@ extension Unicode.Scalar {
 
     /// `\w` of a regular expression, for added tokens that match whole words only.
     var isWordScalar: Bool {
+        guard isAssigned(asOf: 16) else { return false }
         if properties.isAlphabetic || properties.isJoinControl { return true }
         switch properties.generalCategory {
         case .nonspacingMark, .spacingMark, .enclosingMark, .decimalNumber, .connectorPunctuation: return true

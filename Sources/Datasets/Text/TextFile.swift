@@ -10,6 +10,10 @@ public enum TextFile {
                     problem: "UTF-16; convert the file: iconv -f UTF-16 -t UTF-8 FILE > NEW")
             }
             let place = place(of: validPrefix(of: bytes), in: bytes)
+            guard !bytes.prefix(1_000).contains(0) else {
+                throw DatasetError.badRow(
+                    path: path, line: place.line, column: nil, problem: "not text; expected a file in UTF-8")
+            }
             throw DatasetError.badRow(
                 path: path, line: place.line, column: nil,
                 problem: "byte \(place.byte) of the line is not UTF-8; convert the file")

@@ -100,7 +100,7 @@ public struct Tokenizer: Sendable {
     public func framed(_ tokens: some Collection<Int32>) -> Encoding {
         var text = TokenizedText(keepsPlaces: true)
         for (word, token) in tokens.enumerated() { text.append(token, from: 0..<0, word: word) }
-        return core.template.assemble([(text, 0..<tokens.count)], addingSpecialTokens: true)
+        return core.template.assemble([(text, 0..<tokens.count, nil)], addingSpecialTokens: true)
     }
 
     /// Whether a token stands for no text of its own: [CLS], [PAD], [UNK], ….

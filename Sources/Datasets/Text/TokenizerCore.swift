@@ -39,7 +39,7 @@ enum TokenDecoder: Sendable {
 }
 
 /// Whether spaces at both ends of a token count for its offsets.
-enum OffsetTrimming: Sendable {
+enum OffsetTrimming: Equatable, Sendable {
     case none
     /// They do not. `keepingPrefix`: one at the beginning of a text was put there by the model and is not in the text.
     case spaces(keepingPrefix: Bool)
@@ -101,7 +101,7 @@ final class TokenizerCore: Sendable {
     }
 
     func tokenize(words: [String], _ scratch: Scratch) -> TokenizedText {
-        var result = TokenizedText(keepsPlaces: true)
+        var result = TokenizedText()
         for (word, text) in words.enumerated() { append(text, word: word, to: &result, scratch) }
         return trimmed(result)
     }
@@ -188,21 +188,35 @@ final class TokenizerCore: Sendable {
     private func trimmed(_ text: TokenizedText) -> TokenizedText {
         guard text.keepsPlaces, case .spaces(let keepingPrefix) = trimming else { return text }
         var text = text
+        text.untrimmed = text.offsets
         for index in text.tokens.indices {
-            let token = vocabulary.tokens[text.tokens[index]] ?? []
-            let bytes = ByteLevel.bytes(of: token) ?? token
-            var leading = bytes.prefix { $0 == 0x20 }.count
-            var trailing = bytes.reversed().prefix { $0 == 0x20 }.count
-            if let spaces = text.spacesTaken[index] { (leading, trailing) = spaces }
-            var (start, end) = (text.offsets[index].lowerBound, text.offsets[index].upperBound)
-            if leading > 0 {
-                if keepingPrefix && leading == 1 && (index == 0 || start == 0) { leading = 0 }
-                start = min(start + leading, end)
-            }
-            if trailing > 0 && end >= trailing { end = max(end - trailing, start) }
-            text.offsets[index] = start..<end
+            text.offsets[index] = trimmedOffsets(text, index, keepingPrefix: keepingPrefix && index == 0)
         }
         return text
+    }
+
+    /// - Parameter keepingPrefix: whether a single space before the token stays, which the model may have put there; one at
+    ///   the beginning of the text stays if any does.
+    private func trimmedOffsets(_ text: TokenizedText, _ index: Int, keepingPrefix: Bool) -> Range<Int> {
+        let token = vocabulary.tokens[text.tokens[index]] ?? []
+        let bytes = ByteLevel.bytes(of: token) ?? token
+        var leading = bytes.prefix { $0 == 0x20 }.count
+        var trailing = bytes.reversed().prefix { $0 == 0x20 }.count
+        if let spaces = text.spacesTaken[index] { (leading, trailing) = spaces }
+        var (start, end) = (text.untrimmed[index].lowerBound, text.untrimmed[index].upperBound)
+        if leading > 0 {
+            let isKept = keepingPrefix || trimming == .spaces(keepingPrefix: true) && start == 0
+            if !(leading == 1 && isKept) { start = min(start + leading, end) }
+        }
+        if trailing > 0 && end >= trailing { end = max(end - trailing, start) }
+        return start..<end
+    }
+
+    /// What the offsets of a window's first token are; nil where they are the text's. To Hugging Face, the first token of
+    /// any window may have a space that the model put there.
+    private func firstOffsets(_ text: TokenizedText, _ window: Range<Int>) -> Range<Int>? {
+        guard trimming == .spaces(keepingPrefix: true), !window.isEmpty else { return nil }
+        return trimmedOffsets(text, window.lowerBound, keepingPrefix: true)
     }
 
     // MARK: Special tokens and length
@@ -212,7 +226,7 @@ final class TokenizerCore: Sendable {
     ) throws -> Encoding {
         let lengths = try textLengths(texts, addingSpecialTokens, maximumLength, truncation)
         return template.assemble(
-            zip(texts, lengths).map { ($0, 0..<$1) }, addingSpecialTokens: addingSpecialTokens)
+            zip(texts, lengths).map { ($0, 0..<$1, nil) }, addingSpecialTokens: addingSpecialTokens)
     }
 
     func windows(
@@ -232,8 +246,8 @@ final class TokenizerCore: Sendable {
         }
         guard let first = windows.first, let text = texts.first else { return [] }
         func encoding(_ range: Range<Int>, _ other: Range<Int>?) -> Encoding {
-            var parts = [(text: text, range: range)]
-            if let other { parts.append((texts[1], other)) }
+            var parts = [(text: text, range: range, first: firstOffsets(text, range))]
+            if let other { parts.append((texts[1], other, firstOffsets(texts[1], other))) }
             return template.assemble(parts, addingSpecialTokens: addingSpecialTokens)
         }
         guard windows.count > 1 else { return first.map { encoding($0, nil) } }

@@ -47,12 +47,14 @@ struct TokenizedText: Sendable {
     let keepsPlaces: Bool
     private(set) var tokens: [Int32] = []
     var offsets: [Range<Int>] = []
+    /// `offsets` before spaces were taken off; empty where none are.
+    var untrimmed: [Range<Int>] = []
     private(set) var words: [Int] = []
     /// Of added tokens that took spaces with them, by their place among `tokens`: how many before and after.
     private(set) var spacesTaken: [Int: (leading: Int, trailing: Int)] = [:]
     private var wordCount = 0
 
-    init(keepsPlaces: Bool) { self.keepsPlaces = keepsPlaces }
+    init(keepsPlaces: Bool = true) { self.keepsPlaces = keepsPlaces }
 
     /// The number of the next word.
     mutating func nextWord() -> Int {

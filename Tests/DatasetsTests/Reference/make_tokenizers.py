@@ -123,6 +123,7 @@ HARD = [
     "The quick brown fox\u2026 jumps\u2014over \u201cthe\u201d lazy dog's \u2018back\u2019",
     "mixed العربيةandEnglish日本", "\r\r\n\n\t \t", "\u2028\u2029", "tail space\u3000", "'", " '", "''ll", "a'b", "\u00e9's",
     "x\u1df8\u059ay \u1df6\u0315\u0618z \u08d3\u1abf\u0301 \u0d3b\u0334",
+    "Zürich\u1ad8 [DAY]\U00011b61 [DAY]\u0301 zurich\u200d Zürich\u0bfa [DAY]\U0001e4f0",
 ]
 BYTES = [b"ab\xff\xfecd", b"\xed\xa0\x80x\xed\xbf\xbf", b"\xc0\x80 \xf0\x80\x80\x80", b"\xe2\x82 end \xf0\x9f\x98", b"\xf4\x90\x80\x80",
          b"caf\xe9 na\xefve", b"\x80\x81\x00\xe2\x28\xa1", b"ok \xf0\x9f\x98\x80 \xf0\x9f\x98\xe2\x82\xac"]
@@ -240,7 +241,7 @@ def main():
     reference = dict(
         version=tokenizers.__version__, variants=made,
         cases={name: cases(found[name]) for name in ("uncased", "cased", "bytes", "uncased-added", "bytes-added")},
-        cut={name: cut(found[name]) for name in ("uncased", "bytes")},
+        cut={name: cut(found[name]) for name in ("uncased", "bytes", "bytes-added")},
         digests={name: digest([number for case in cases(found[name]) for number in case["tokens"] + case["segments"] + case["offsets"]])
                  for name in ("cased-stripped", "cased-lowered", "uncased-bert")},
         scalars={name: scalars(found[name]) for name in ("uncased", "cased", "cased-stripped", "cased-lowered", "bytes")})
@@ -263,4 +264,5 @@ def main():
     (here / "tokenizers.json").write_text(text.replace('},{"', '},\n{"') + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
