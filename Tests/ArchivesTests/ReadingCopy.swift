@@ -9,11 +9,14 @@ import Glibc
 struct ReadingCopy {
     /// What ended it; 0 where it ended by itself.
     let signal: Int32
-    /// `read`, `refused`, or what became of it.
+    /// `read`, `refused`, `circles` for what does not end, or what became of it.
     let outcome: String
     let seconds: Double
     /// The most memory that it had, shared with the original included.
     let kilobytes: Int
+
+    /// Microseconds of computing, of the seconds that `graft` allows.
+    private static let patience = 250_000
 
     private typealias Fork = @convention(c) () -> pid_t
 
@@ -29,6 +32,9 @@ struct ReadingCopy {
         let process = fork()
         if process == 0 {
             dup2(ends[1], 1)
+            // libhdf5 goes round in circles in one of a hundred: seconds of it would be most of the time.
+            var timer = itimerval(it_interval: timeval(), it_value: timeval(tv_sec: 0, tv_usec: Self.patience))
+            setitimer(__itimer_which_t(ITIMER_PROF.rawValue), &timer, nil)
             IsolatedReader.childMain(path: path)
         }
         close(ends[1])
@@ -40,7 +46,9 @@ struct ReadingCopy {
         seconds = Double(DispatchTime.now().uptimeNanoseconds - start) / 1e9
         kilobytes = usage.ru_maxrss
         signal = status & 0x7f
-        if signal != 0 {
+        if signal == SIGPROF {
+            outcome = "circles"
+        } else if signal != 0 {
             outcome = "signal \(signal)"
         } else if status != 0 {
             outcome = "status \(status >> 8)"
