@@ -1,5 +1,4 @@
 import Collectives
-import Foundation
 
 /// Which network: a family, its size, its variant, and what goes in and comes out.
 ///
@@ -31,16 +30,20 @@ public struct Architecture: Sendable {
     ///   - variant: a variant from the table.
     ///   - sizes: numbers that the name does not say.
     ///   - classes: the number of outputs, by default that of the published weights.
+    ///   - inputChannels: of images, by default 3.
     ///   - dropout: in 0..<1; the rate of all dropout of a network over text, by default as published.
     ///   - rates: what of these is not as published.
-    /// - Throws: `ModelError` with the nearest names or the known variants.
+    /// - Throws: `ModelError` with the nearest names, the known variants or the numbers that are possible.
     public init(
         named name: String, variant: String? = nil, sizes: [String: Int] = [:], classes: Int? = nil,
         inputChannels: Int? = nil, dropout: Float? = nil, rates: [String: Float] = [:]
     ) throws {
         let parts = name.split(separator: "-", maxSplits: 1).map(String.init)
-        let asked = MemberName(
-            name: parts.first ?? "", variant: variant ?? (parts.count > 1 ? parts[1] : nil), sizes: sizes)
+        let named = parts.count > 1 ? parts[1] : nil
+        if let named, let variant, named.lowercased() != variant.lowercased() {
+            throw ModelError.twoVariants(architecture: parts[0], named: named, variant: variant)
+        }
+        let asked = MemberName(name: parts.first ?? "", variant: variant ?? named, sizes: sizes)
         guard let (family, member) = try Self.find(asked) else {
             throw ModelError.unknownArchitecture(
                 name: asked.name, nearest: nearestNames(to: asked.name, among: Self.knownNames))
@@ -54,8 +57,9 @@ public struct Architecture: Sendable {
         self.inputChannels = inputChannels ?? 3
         self.dropout = dropout
         self.rates = rates
-        try check(self.classes, "classes")
-        try check(self.inputChannels, "input channels")
+        try check(self.classes, "classes", upTo: 1 << 24)
+        try check(self.inputChannels, "input channels", upTo: 1 << 16)
+        try checkSizes(sizes)
         try checkOutput()
         try checkRates()
     }
@@ -129,11 +133,17 @@ public struct Architecture: Sendable {
         }
     }
 
-    private func check(_ number: Int, _ key: String) throws {
-        guard number >= 1 else {
+    private func check(_ number: Int, _ key: String, upTo most: Int) throws {
+        guard (1...most).contains(number) else {
             throw ModelError.invalidNumber(
-                architecture: name, key: key, value: "\(number)", expected: "a positive number")
+                architecture: name, key: key, value: "\(number)", expected: "1 to \(most)")
         }
+    }
+
+    /// The name of a network over images says all of its size.
+    private func checkSizes(_ sizes: [String: Int]) throws {
+        guard tokens == nil, let key = sizes.keys.min() else { return }
+        throw ModelError.unknownSize(architecture: name, key: key, known: [])
     }
 
     /// Only classifiers may have any number of outputs.
@@ -161,11 +171,6 @@ public struct Architecture: Sendable {
     /// The keys of `rates`.
     static let attentionDropout = "attention-dropout"
     static let epsilon = "epsilon"
-
-    /// `mobilenet_v1` and 0.25 → `mobilenet_v1_0.25`; nothing is appended for 1.
-    public static func name(_ family: String, width: Double) -> String {
-        width == 1 ? family : "\(family)_\(String(format: "%g", width))"
-    }
 }
 
 extension Architecture: Equatable {

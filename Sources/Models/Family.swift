@@ -13,8 +13,6 @@ public struct Family: Sendable {
     let recognise: @Sendable (WeightShapes) -> Recognition?
     /// How sources name the tensors of this family where not by canonical paths, Keras apart.
     var nameMaps: [NameMap] = []
-    /// The networks whose layers Keras names differently, as `name-variant`.
-    var kerasNames: [String] = []
     /// Tensors in files that hold nothing learned, by the end of their canonical path, and why they are left out.
     var leftOut: [(ending: String, reason: String)] = []
     /// Tensors that files may hold twice: the canonical paths of copy and original. A copy that differs is an error.
@@ -36,9 +34,8 @@ extension Family {
 
 extension Family {
     /// The networks that Keras names the layers of, each with its table.
-    package static var kerasNetworks: [Architecture] {
-        all.flatMap(\.kerasNames).compactMap { try? Architecture(named: $0) }
-    }
+    package static let kerasNetworks: [Architecture] = all.flatMap(\.names)
+        .compactMap { try? Architecture(named: $0, variant: "keras") }.filter { $0.kerasLayers != nil }
 
     /// The family whose paths and shapes these are, and what it tells of the network.
     package func recognises(_ weights: WeightShapes) -> Recognition? { recognise(weights) }
@@ -76,20 +73,6 @@ struct MemberName {
             throw ModelError.unknownVariant(architecture: name, variant: variant, known: known.map(\.rawValue))
         }
         return chosen
-    }
-
-    /// The width multiplier behind the name of a family: `mobilenet_v1_0.25` → 0.25, without one → 1; nil where the
-    /// name is another.
-    func width(after family: String) throws -> Double? {
-        guard name.hasPrefix(family) else { return nil }
-        let suffix = name.dropFirst(family.count)
-        if suffix.isEmpty { return 1 }
-        guard suffix.first == "_", let width = Double(suffix.dropFirst()) else { return nil }
-        guard width >= 0.05, width <= 8 else {
-            throw ModelError.invalidNumber(
-                architecture: family, key: "width", value: "\(suffix.dropFirst())", expected: "0.05 to 8")
-        }
-        return width
     }
 
     /// The number behind the name of a family: `resnet50` → 50.

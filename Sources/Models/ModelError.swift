@@ -4,6 +4,8 @@ import Collectives
 public enum ModelError: GraftError, Equatable {
     case unknownArchitecture(name: String, nearest: [String])
     case unknownVariant(architecture: String, variant: String, known: [String])
+    /// A name that says another variant than what is said beside it.
+    case twoVariants(architecture: String, named: String, variant: String)
     /// A number of classes, channels or a width that no network has.
     case invalidNumber(architecture: String, key: String, value: String, expected: String)
     /// Images that do not have the dimensions the network takes.
@@ -56,12 +58,16 @@ public enum ModelError: GraftError, Equatable {
         case .unknownVariant(let architecture, let variant, let known):
             return "architecture \(architecture) has no variant \"\(variant)\"; "
                 + "it has \(known.joined(separator: ", "))"
+        case .twoVariants(let architecture, let named, let variant):
+            return "architecture \(architecture): the name says variant \"\(named)\", the variant is \"\(variant)\"; "
+                + "give one of them"
         case .invalidNumber(let architecture, let key, let value, let expected):
             return "architecture \(architecture): \(key) is \(value), expected \(expected)"
         case .wrongTokens(let architecture, let expected, let actual):
             return "\(architecture): takes tokens \(expected), not \(words(actual))"
         case .unknownSize(let architecture, let key, let known):
-            return "architecture \(architecture) has no size \"\(key)\"; it has \(known.joined(separator: ", "))"
+            let others = known.isEmpty ? "its name says all" : "it has \(known.joined(separator: ", "))"
+            return "architecture \(architecture) has no size \"\(key)\"; \(others)"
         case .wrongLabels(let architecture, let expected, let actual):
             return "\(architecture): takes labels \(words(expected)), not \(words(actual))"
         case .labelOutOfRange(let architecture, let label, let classes):

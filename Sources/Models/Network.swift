@@ -38,7 +38,7 @@ public enum OutputKind: String, Sendable, CaseIterable {
     case embedding
 }
 
-/// A network over images or text: stages (of images the last is a pooling), then a head.
+/// A network over images or text: stages, then a head.
 ///
 /// Input images N×C×H×W, float32, preprocessed as the weights ask, or tokens N×T, int32; output as
 /// `architecture.output` says, N×classes logits of a classifier.

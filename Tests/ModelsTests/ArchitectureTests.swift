@@ -19,6 +19,7 @@ final class ArchitectureTests: XCTestCase {
             ("mobilenet_v1_0.25", "mobilenet_v1_0.25", "keras", 224, 1000),
             ("mobilenet_v1_1.0-pytorch", "mobilenet_v1", "pytorch", 224, 1000),
             ("mobilenet_v2_0.50", "mobilenet_v2_0.5", "torchvision", 224, 1000),
+            ("mobilenet_v1_0.30078125", "mobilenet_v1_0.30078125", "keras", 224, 1000),
         ]
         for (given, name, variant, size, classes) in cases {
             let architecture = try Architecture(named: given)
@@ -44,8 +45,15 @@ final class ArchitectureTests: XCTestCase {
             message { try Architecture(named: "resnet18", variant: "keras") },
             "architecture resnet18 has no variant \"keras\"; it has v1.5, v1")
         XCTAssertEqual(
+            message { try Architecture(named: "resnet50-v1", variant: "keras") },
+            "architecture resnet50: the name says variant \"v1\", the variant is \"keras\"; give one of them")
+        XCTAssertEqual(try Architecture(named: "resnet50-v1", variant: "V1").variant, "v1")
+        XCTAssertEqual(
             message { try Architecture(named: "resnet18", classes: 0) },
-            "architecture resnet18: classes is 0, expected a positive number")
+            "architecture resnet18: classes is 0, expected 1 to 16777216")
+        XCTAssertEqual(
+            message { try Architecture(named: "resnet18", sizes: ["layers": 3]) },
+            "architecture resnet18 has no size \"layers\"; its name says all")
         XCTAssertEqual(
             message { try Architecture(named: "mobilenet_v1_0") },
             "architecture mobilenet_v1: width is 0, expected 0.05 to 8")

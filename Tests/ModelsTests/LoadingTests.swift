@@ -36,6 +36,37 @@ final class LoadingTests: XCTestCase {
         }
     }
 
+    /// timm names the layers of MobileNetV2 otherwise, in the same order.
+    func testMobileNetV2OfTimm() throws {
+        var layers = ["conv_stem", "bn1"]
+        for (group, count) in [1, 2, 3, 4, 3, 3, 1].enumerated() {
+            let parts =
+                group == 0
+                ? ["conv_dw", "bn1", "conv_pw", "bn2"] : ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
+            layers += (0..<count).flatMap { block in parts.map { "blocks.\(group).\(block).\($0)" } }
+        }
+        layers += ["conv_head", "bn2", "classifier"]
+        let network = try Architecture(named: "mobilenet_v2_0.5", classes: 4).network(seed: 3)
+        var file = WeightFile(network)
+        func layer(_ path: String) -> String { String(path[..<(path.lastIndex(of: ".") ?? path.endIndex)]) }
+        let own = network.store.parameters.map { layer($0.path) }.reduce(into: [String]()) {
+            if $0.last != $1 { $0.append($1) }
+        }
+        XCTAssertEqual(own.count, layers.count)
+        let names = Dictionary(uniqueKeysWithValues: zip(own, layers))
+        file.metadata = WeightMetadata()
+        file.tensors = try file.tensors.map {
+            try $0.renamed(XCTUnwrap(names[layer($0.name)]) + $0.name.dropFirst(layer($0.name).count))
+        }
+        XCTAssertNotNil(file["blocks.6.0.conv_pwl.weight"])
+        let (copy, report) = try WeightLoader.network(from: file, path: "timm.safetensors")
+        XCTAssertEqual(copy.architecture, network.architecture)
+        XCTAssertEqual(report.count(.loaded), report.entries.count, report.description)
+        for (a, b) in zip(network.store.parameters, copy.store.parameters) {
+            XCTAssertEqual(a.value.scalars, b.value.scalars, a.path)
+        }
+    }
+
     func testTheLargestCounterCanBeWritten() throws {
         let network = try Architecture(named: "resnet20").network()
         let counter = try XCTUnwrap(network.store.buffers.first { $0.isCounter })

@@ -16,6 +16,10 @@ final class RecognitionTests: XCTestCase {
         ("inception_v3", "inception_v3-torchvision"), ("inception_v3-timm", "inception_v3-timm"),
         ("inception_v3-keras", "inception_v3-keras"), ("inception_resnet_v2", "inception_resnet_v2-timm"),
         ("inception_resnet_v2-keras", "inception_resnet_v2-keras"), ("mobilenet_v1_0.5", "mobilenet_v1_0.5-keras"),
+        ("mobilenet_v1_0.3", "mobilenet_v1_0.3-keras"), ("mobilenet_v1_2.5-pytorch", "mobilenet_v1_2.5-pytorch"),
+        ("mobilenet_v1_0.30078125", "mobilenet_v1_0.30078125-keras"),
+        ("mobilenet_v2_0.35", "mobilenet_v2_0.35-torchvision"),
+        ("mobilenet_v2_0.56-keras", "mobilenet_v2_0.56-keras"), ("mobilenet_v2_1.3", "mobilenet_v2_1.3-torchvision"),
         ("mobilenet_v1-pytorch", "mobilenet_v1-pytorch"), ("mobilenet_v2_1.4", "mobilenet_v2_1.4-torchvision"),
     ]
 

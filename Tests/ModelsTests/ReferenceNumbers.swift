@@ -7,6 +7,8 @@ import XCTest
 /// What Reference/make_reference.py computed with PyTorch, in float64.
 struct ReferenceNumbers: Decodable {
     struct Training: Decodable {
+        /// What the formula calls the images.
+        let input: String
         let loss: Float
         /// By path: largest magnitude, sum, five entries evenly spaced.
         let gradients: [String: [Float]]
@@ -67,6 +69,18 @@ enum Formula {
         if name.hasSuffix("running_var") || (isWeight && shape.count == 1) { return positive(name, shape) }
         if isWeight && shape.count >= 2 { return around0(name, shape, spread) }
         return around0(name, shape, name.hasPrefix("input") ? 2 : 0.1)
+    }
+
+    /// Two images of a size, or such that repeat a smaller tile.
+    static func images(_ name: String, size: Int, tile: Int? = nil) -> Tensor {
+        guard let tile, tile < size else { return tensor(name, [2, 3, size, size]) }
+        let small = tensor(name, [2, 3, tile, tile]).scalars
+        return Tensor(shape: [2, 3, size, size]) { target in
+            for i in target.indices {
+                let (plane, y, x) = (i / (size * size), i / size % size, i % size)
+                target[i] = small[(plane * tile + y % tile) * tile + x % tile]
+            }
+        }
     }
 
     /// 0.5 ..< 1.5

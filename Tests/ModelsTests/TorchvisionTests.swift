@@ -40,7 +40,7 @@ final class TorchvisionTests: XCTestCase {
     private func checkTraining(_ key: String, _ size: Int, _ expected: ReferenceNumbers.Training) throws {
         let network = try network(key)
         let labels = Tensor(indices: [1, 3], shape: [2])
-        let images = Formula.tensor("input\(size)", [2, 3, size, size])
+        let images = Formula.images(expected.input, size: size)
         // Without dropout, whose masks differ: the head runs in evaluation, where it is only linear.
         let features = try network.run(images, stages: 0..<network.stages.count, .training)
         let logits = try network(features, .inference, startingAt: network.stages.count)
@@ -71,10 +71,12 @@ final class TorchvisionTests: XCTestCase {
         }
     }
 
-    /// A value next to a kink of ReLU that rounds to its other side moves gradients by per cents at batch 2:
-    /// PyTorch's own float32 gradients are up to 2.3e-2 from its float64 ones in these networks, 1e-5 in
-    /// ResNet-18.
-    private static func gradientTolerance(_ key: String) -> Float { key.hasPrefix("resnet18") ? 1e-3 : 4e-2 }
+    /// Batch norm over a batch of two multiplies rounding in deep networks: in PyTorch values are 2.5e-5 (ResNet-50) and
+    /// 6e-6 (MobileNetV2) of their root mean square from float64's, 1e-6 in ResNet-18, so that some change sides of a kink
+    /// on any image; its gradients of ResNet-50 differ by up to 1.4e-1.
+    private static func gradientTolerance(_ key: String) -> Float {
+        ["resnet50-v1.5", "mobilenet_v2-torchvision"].contains(key) ? 4e-2 : 1e-3
+    }
 
     func testTenStepsOfSGD() throws {
         let network = try network("resnet20")

@@ -5,7 +5,9 @@
 // Variant: option A, shortcuts without parameters: every second position, channels padded with zeros.
 // Weight names: akamaster/pytorch_resnet_cifar10's — conv1, bn1, layer1.0.conv1, layer1.0.bn1, …,
 //   linear. Its files have no num_batches_tracked.
-// Checked against: its resnet20 and resnet32 weights in PyTorch, logits (Tests/ModelsTests/Reference).
+// Checked against: its resnet20 and resnet32 weights in PyTorch, logits; all depths written anew in PyTorch
+//   (Reference/networks.py), filled by a formula — logits at two input sizes and every gradient; resnet20 in training mode
+//   with loss, gradients, running statistics and ten steps of SGD (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -54,7 +56,7 @@ public enum CIFARResNet {
             let blocks = (0..<depth.blocksPerLayer).map { block in
                 let stride = index > 0 && block == 0 ? 2 : 1
                 defer { channels = width }
-                return Block(scope / name / block, inputs: channels, outputs: width, stride: stride)
+                return residual(scope / name / block, inputs: channels, outputs: width, stride: stride)
             }
             stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
@@ -81,28 +83,13 @@ public enum CIFARResNet {
 
     /// ReLU(convolutions(x) + shortcut(x)).
     /// Input N×inputs×H×W, output N×outputs×⌈H/stride⌉×⌈W/stride⌉.
-    struct Block: Module {
-        private let first: ConvolutionBatchNorm
-        private let second: ConvolutionBatchNorm
-        private let shortcut: OptionAShortcut?
-
-        init(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) {
-            first = CIFARResNet.block(scope, "conv1", "bn1", inputs, outputs, stride: stride)
-            second = CIFARResNet.block(scope, "conv2", "bn2", outputs, outputs, stride: 1)
-            shortcut =
-                stride > 1 || inputs != outputs
-                ? OptionAShortcut(inputs: inputs, outputs: outputs, stride: stride) : nil
-        }
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            try second(first(x, context), residual: shortcut?(x) ?? x, context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            let inner = try first.outputShape(for: input, in: pass)
-            return try second.outputShape(
-                for: inner, residual: shortcut?.outputShape(for: input) ?? input, in: pass)
-        }
+    private static func residual(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) -> ResidualBlock {
+        let changesShape = stride > 1 || inputs != outputs
+        return ResidualBlock(
+            convolutions: [block(scope, "conv1", "bn1", inputs, outputs, stride: stride)],
+            last: block(scope, "conv2", "bn2", outputs, outputs, stride: 1),
+            shortcut: changesShape
+                ? .projection(OptionAShortcut(inputs: inputs, outputs: outputs, stride: stride)) : .identity)
     }
 }
 
@@ -110,7 +97,7 @@ public enum CIFARResNet {
 ///
 /// Written as a 1×1 convolution with ones where a channel is taken over: exact, and it keeps the
 /// layout of the activations, which slicing and padding would not.
-struct OptionAShortcut {
+struct OptionAShortcut: Module {
     private let stride: Int
     private let selection: Tensor  // outputs×inputs×1×1
 
@@ -123,11 +110,11 @@ struct OptionAShortcut {
         }
     }
 
-    func callAsFunction(_ x: Tensor) -> Tensor {
+    func callAsFunction(_ x: Tensor, _ context: ForwardContext) -> Tensor {
         convolution2D(x.dequantized, weight: selection, stride: (stride, stride))
     }
 
-    func outputShape(for input: [Int]) -> [Int] {
+    func outputShape(for input: [Int], in pass: ShapePass) -> [Int] {
         [input[0], selection.shape[0], (input[2] + stride - 1) / stride, (input[3] + stride - 1) / stride]
     }
 }

@@ -48,6 +48,17 @@ struct InceptionStyle {
         return (modules.count == 1 ? modules[0] : Sequential(modules), channels)
     }
 
+    /// Chains one after the other, each a block that is recomputed for itself.
+    func blocks(_ chains: [[InceptionPart]], in scope: Scope, inputs: Int) -> (module: any Module, outputs: Int) {
+        var channels = inputs
+        let modules = chains.map { chain in
+            let made = module(chain, in: scope, inputs: channels)
+            channels = made.outputs
+            return made.module
+        }
+        return (Sequential(modules, areBlocks: true), channels)
+    }
+
     private func module(
         _ part: InceptionPart, in scope: Scope, inputs: Int
     ) -> (module: any Module, outputs: Int) {

@@ -30,8 +30,7 @@ extension Family {
             guard weights.has("repeat_1.19.conv2d.weight"), weights.has("block8.conv2d.weight") else { return nil }
             let variant: InceptionResNetV2.Variant = weights.has("conv2d_7b.bn.weight") ? .timm : .keras
             return Recognition("inception_resnet_v2", variant.rawValue)
-        },
-        kerasNames: ["inception_resnet_v2-keras"])
+        })
 }
 
 public enum InceptionResNetV2 {
@@ -57,8 +56,8 @@ public enum InceptionResNetV2 {
         let scope = Scope(ParameterStore(), seed: seed)
         var stages: [Stage] = []
         var channels = architecture.inputChannels
-        func add(_ name: String, _ parts: [InceptionPart], in scope: Scope, prefixes: [String]? = nil) {
-            let made = variant.style.module(parts, in: scope, inputs: channels)
+        func add(_ name: String, _ chains: [[InceptionPart]], in scope: Scope, prefixes: [String]? = nil) {
+            let made = variant.style.blocks(chains, in: scope, inputs: channels)
             stages.append(Stage(name: name, parameterPrefixes: prefixes ?? [name], module: made.module))
             channels = made.outputs
         }
@@ -71,14 +70,14 @@ public enum InceptionResNetV2 {
                 Stage(name: kind.name, parameterPrefixes: [kind.name], module: Sequential(blocks, areBlocks: true)))
         }
         add("stem", stem, in: scope, prefixes: stemNames)
-        add("mixed_5b", mixed5b, in: scope / "mixed_5b")
+        add("mixed_5b", [mixed5b], in: scope / "mixed_5b")
         add(block35)
-        add("mixed_6a", mixed6a, in: scope / "mixed_6a")
+        add("mixed_6a", [mixed6a], in: scope / "mixed_6a")
         add(block17)
-        add("mixed_7a", mixed7a, in: scope / "mixed_7a")
+        add("mixed_7a", [mixed7a], in: scope / "mixed_7a")
         add(block8)
         add(lastBlock8)
-        add("conv2d_7b", [.layer("conv2d_7b", 1536, 1)], in: scope)
+        add("conv2d_7b", [[.layer("conv2d_7b", 1536, 1)]], in: scope)
         let classifier = Linear(
             scope / "classif", inputs: channels, outputs: architecture.classes, initializer: variant.initializer,
             biasInitializer: variant.biasInitializer)
@@ -89,9 +88,11 @@ public enum InceptionResNetV2 {
 
     // MARK: The paper's figures 15 to 19, as published
 
-    private static let stem: [InceptionPart] = [
-        .layer("conv2d_1a", 32, 3, stride: 2), .layer("conv2d_2a", 32, 3, isPadded: false), .layer("conv2d_2b", 64, 3),
-        .maximum, .layer("conv2d_3b", 80, 1), .layer("conv2d_4a", 192, 3, isPadded: false), .maximum,
+    /// In three blocks, each recomputed for itself: its images are by far the largest.
+    private static let stem: [[InceptionPart]] = [
+        [.layer("conv2d_1a", 32, 3, stride: 2), .layer("conv2d_2a", 32, 3, isPadded: false)],
+        [.layer("conv2d_2b", 64, 3), .maximum],
+        [.layer("conv2d_3b", 80, 1), .layer("conv2d_4a", 192, 3, isPadded: false), .maximum],
     ]
 
     private static let stemNames = ["conv2d_1a", "conv2d_2a", "conv2d_2b", "conv2d_3b", "conv2d_4a"]
@@ -189,7 +190,7 @@ public enum InceptionResNetV2 {
     /// keras.applications: conv2d is conv2d_1a.conv, the following are numbered; block35_1_conv is repeat.0.conv2d.
     static let kerasLayers: [KerasLayer] = {
         var names = InceptionKerasNames()
-        var layers = names.columns(stem, at: "").flatMap { $0 }
+        var layers = names.columns(stem.flatMap { $0 }, at: "").flatMap { $0 }
         func add(_ parts: [InceptionPart], at path: String) {
             layers += names.columns(parts, at: path + ".").flatMap { $0 }
         }

@@ -10,7 +10,7 @@
 // Weight names: torchvision's — Conv2d_1a_3x3.conv, Conv2d_1a_3x3.bn, …, Mixed_5b.branch1x1.conv, …, AuxLogits.conv0.conv,
 //   AuxLogits.fc, fc.
 // Checked against: torchvision, timm and Keras, each filled by a formula — logits at two input sizes and every gradient,
-//   those of the auxiliary loss too (Tests/ModelsTests/Reference).
+//   torchvision's of the auxiliary loss too (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -36,8 +36,7 @@ extension Family {
             let others: InceptionV3.Variant = weights.has("AuxLogits.fc.weight") ? .torchvision : .timm
             let variant = weights.has("Mixed_7c.branch_pool.bn.weight") ? others : .keras
             return Recognition("inception_v3", variant.rawValue)
-        },
-        kerasNames: ["inception_v3-keras"])
+        })
 }
 
 public enum InceptionV3 {
@@ -65,7 +64,7 @@ public enum InceptionV3 {
 
     static func network(_ architecture: Architecture, _ variant: Variant, seed: UInt64) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        let stem = variant.style.module(Self.stem, in: scope, inputs: architecture.inputChannels)
+        let stem = variant.style.blocks(Self.stem, in: scope, inputs: architecture.inputChannels)
         var stages = [Stage(name: "stem", parameterPrefixes: stemNames, module: stem.module)]
         var channels = stem.outputs
         var auxiliary: AuxiliaryHead?
@@ -109,10 +108,11 @@ public enum InceptionV3 {
 
     // MARK: The paper's table 1 and figures 5 to 7, as published
 
-    private static let stem: [InceptionPart] = [
-        .layer("Conv2d_1a_3x3", 32, 3, stride: 2), .layer("Conv2d_2a_3x3", 32, 3, isPadded: false),
-        .layer("Conv2d_2b_3x3", 64, 3), .maximum, .layer("Conv2d_3b_1x1", 80, 1),
-        .layer("Conv2d_4a_3x3", 192, 3, isPadded: false), .maximum,
+    /// In three blocks: its images are by far the largest.
+    private static let stem: [[InceptionPart]] = [
+        [.layer("Conv2d_1a_3x3", 32, 3, stride: 2), .layer("Conv2d_2a_3x3", 32, 3, isPadded: false)],
+        [.layer("Conv2d_2b_3x3", 64, 3), .maximum],
+        [.layer("Conv2d_3b_1x1", 80, 1), .layer("Conv2d_4a_3x3", 192, 3, isPadded: false), .maximum],
     ]
 
     private static let stemNames = [
@@ -179,7 +179,7 @@ public enum InceptionV3 {
     /// keras.applications: conv2d is Conv2d_1a_3x3.conv, the following are numbered.
     static let kerasLayers: [KerasLayer] = {
         var names = InceptionKerasNames()
-        var columns = names.columns(stem, at: "")
+        var columns = names.columns(stem.flatMap { $0 }, at: "")
         for (name, parts) in blocks { columns += names.columns(parts, at: name + ".") }
         return columns.flatMap { $0 } + [KerasLayer("predictions", .dense, "fc")]
     }()

@@ -9,7 +9,9 @@
 // Weight names: keras — conv1, conv1_bn, conv_dw_1, conv_dw_1_bn, conv_pw_1, conv_pw_1_bn, …,
 //   conv_preds (Keras stores it as a 1×1 convolution). pytorch — stage1.0.0 (convolution) and .1 (norm),
 //   stage1.1.0 (depthwise) .1 .3 (pointwise) .4, …, fc.
-// Checked against: both published files of width 0.25 in independent PyTorch forward passes
+// Checked against: both published files of width 0.25 in independent PyTorch forward passes, logits (Keras gives the same
+//   with its own); at the widths 0.25, 0.5, 0.75 and 1 Keras and, for `pytorch`, which no package has, the network written
+//   anew in PyTorch (Reference/networks.py), each filled by a formula — logits at two input sizes and every gradient
 //   (Tests/ModelsTests/Reference).
 
 import Layers
@@ -33,9 +35,11 @@ extension Family {
             let variant: MobileNetV1.Variant = weights.has("conv_dw_1.weight") ? .keras : .pytorch
             let last = variant == .keras ? "conv_pw_13.weight" : "stage3.1.3.weight"
             guard let channels = weights[last]?.first else { return nil }
-            return Recognition(Architecture.name("mobilenet_v1", width: Double(channels) / 1024), variant.rawValue)
-        },
-        kerasNames: ["mobilenet_v1-keras"])
+            let exact = Double(channels) / 1024
+            let width = MobileNetWidth.tried.first { MobileNetV1.channels(1024, width: $0) == channels } ?? exact
+            guard MobileNetWidth.range.contains(width) else { return nil }
+            return Recognition(Architecture.name("mobilenet_v1", width: width), variant.rawValue)
+        })
 }
 
 public enum MobileNetV1 {
@@ -53,20 +57,22 @@ public enum MobileNetV1 {
         (1024, 2), (1024, 1),
     ]
 
+    /// Channels at a width: the whole part of the product.
+    static func channels(_ channels: Int, width: Double) -> Int { max(1, Int(Double(channels) * width)) }
+
     static func network(
         _ architecture: Architecture, width: Double, _ variant: Variant, seed: UInt64
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
-        func scaled(_ channels: Int) -> Int { max(1, Int(Double(channels) * width)) }
         let stem = Naming.stem(variant)
         let window = SlidingWindow(3, stride: 2, padding: variant == .keras ? .same : .symmetric(1))
-        var channels = scaled(32)
+        var channels = self.channels(32, width: width)
         let first = block(
             scope, stem.convolution, stem.normalization, architecture.inputChannels, channels, window, variant)
         var stages = [Stage(name: stem.stage, parameterPrefixes: stem.prefixes, module: first)]
         for (index, entry) in blocks.enumerated() {
             let naming = Naming.block(index + 1, variant)
-            let outputs = scaled(entry.channels)
+            let outputs = self.channels(entry.channels, width: width)
             let block = separable(scope, naming, channels, outputs, stride: entry.stride, variant)
             stages.append(Stage(name: naming.stage, parameterPrefixes: naming.prefixes, module: block))
             channels = outputs

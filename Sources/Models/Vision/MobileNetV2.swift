@@ -3,13 +3,15 @@
 // Paper: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", 2018,
 //   https://arxiv.org/abs/1801.04381
 // Variants: `torchvision`: ε 1e-5, symmetric padding, dropout 0.2 before the classifier. `keras`
-//   (keras.applications): ε 1e-3, momentum 0.999, "same" padding, no dropout. Both round channels to
-//   multiples of 8 and use ReLU6.
+//   (keras.applications): ε 1e-3, momentum 0.999, "same" padding, no dropout. Both use ReLU6 and round channels to
+//   multiples of 8, not quite alike (`channels`).
 // Weight names: torchvision's — features.0.0 (convolution) and .1 (norm); features.1.conv.0.0, .0.1
 //   (depthwise), .1, .2 (projection); features.2.conv.0.0, .0.1 (expansion), .1.0, .1.1 (depthwise),
-//   .2, .3 (projection), …; features.18.0, .1; classifier.1.
-// Checked against: torchvision's mobilenet_v2 — logits in evaluation, loss and gradients in training
-//   without dropout, at two input sizes (Tests/ModelsTests/Reference).
+//   .2, .3 (projection), …; features.18.0, .1; classifier.1. timm's (`mobilenetv2_100`, …: conv_stem, blocks.0.0.conv_dw,
+//   …, conv_head, classifier) are read too; they are torchvision's network.
+// Checked against: torchvision and Keras at the widths 0.35, 0.5, 0.75, 1, 1.3 and 1.4, each filled by a formula — logits
+//   at two input sizes and every gradient; torchvision's of width 1 in training mode without dropout, with loss, gradients
+//   and running statistics; the channels of both at multiples of 0.07 up to 1.96 (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -32,7 +34,7 @@ extension Family {
                 build: { MobileNetV2.network($0, width: width, variant, seed: $1) })
         },
         recognise: { MobileNetV2.recognise($0) },
-        kerasNames: ["mobilenet_v2-keras"])
+        nameMaps: [MobileNetV2.timm])
 }
 
 public enum MobileNetV2 {
@@ -51,9 +53,13 @@ public enum MobileNetV2 {
         (6, 320, 1, 1),
     ]
 
-    /// Channels at a width: the nearest multiple of 8, never less than nine tenths of the product.
-    package static func channels(_ channels: Int, width: Double) -> Int {
-        let exact = Double(channels) * width
+    /// Channels at a width: the nearest multiple of 8, never less than nine tenths of the product; of the first and the
+    /// last convolution (`outer`), or of a block, where Keras takes the product's whole part for the product.
+    package static func channels(
+        _ channels: Int, width: Double, _ variant: Variant, outer: Bool = false
+    ) -> Int {
+        let product = Double(channels) * width
+        let exact = variant == .keras && !outer ? product.rounded(.down) : product
         let rounded = max(8, Int(exact + 4) / 8 * 8)
         return Double(rounded) < 0.9 * exact ? rounded + 8 : rounded
     }
@@ -63,22 +69,22 @@ public enum MobileNetV2 {
     ) -> Network {
         let scope = Scope(ParameterStore(), seed: seed)
         let features = scope / "features"
-        var inputs = channels(32, width: width)
+        var inputs = channels(32, width: width, variant, outer: true)
         let stem = SlidingWindow(3, stride: 2, padding: variant.padding(stride: 2))
         var modules: [any Module] = [
             block(features / 0, "0", "1", architecture.inputChannels, inputs, stem, variant)
         ]
         for setting in settings {
-            let outputs = channels(setting.c, width: width)
+            let outputs = channels(setting.c, width: width, variant)
             for index in 0..<setting.n {
                 modules.append(
-                    InvertedResidual(
+                    invertedResidual(
                         features / modules.count / "conv", inputs: inputs, outputs: outputs,
                         expansion: setting.t, stride: index == 0 ? setting.s : 1, variant))
                 inputs = outputs
             }
         }
-        let last = channels(1280, width: max(1, width))
+        let last = channels(1280, width: max(1, width), variant, outer: true)
         let pointwise = SlidingWindow(1, padding: .symmetric(0))
         modules.append(block(features / modules.count, "0", "1", inputs, last, pointwise, variant))
 
@@ -95,23 +101,46 @@ public enum MobileNetV2 {
             head: Sequential(dropout + [classifier]), headPrefix: "classifier.1")
     }
 
-    /// Channels are rounded to multiples of 8, so several widths may fit; the usual ones come first.
+    /// Channels are rounded to multiples of 8, so several widths may fit.
     static func recognise(_ weights: WeightShapes) -> Recognition? {
         guard weights.has("features.1.conv.0.0.weight"), weights.has("features.18.0.weight") else { return nil }
-        let usual = [1, 0.75, 0.5, 0.35, 0.25, 1.3, 1.4, 0.1]
-        let widths = usual + (1...40).map { Double($0) / 20 }.filter { !usual.contains($0) }
-        let outputs: [(String, Int)] = [
-            ("features.0.0.weight", 32), ("features.1.conv.1.weight", 16), ("features.2.conv.2.weight", 24),
-            ("features.4.conv.2.weight", 32), ("features.7.conv.2.weight", 64),
-            ("features.11.conv.2.weight", 96), ("features.14.conv.2.weight", 160),
+        let blocks: [(String, Int)] = [
+            ("features.1.conv.1.weight", 16), ("features.2.conv.2.weight", 24), ("features.4.conv.2.weight", 32),
+            ("features.7.conv.2.weight", 64), ("features.11.conv.2.weight", 96), ("features.14.conv.2.weight", 160),
             ("features.17.conv.2.weight", 320),
         ]
-        let width = widths.first { width in
-            outputs.allSatisfy { weights[$0.0]?.first == channels($0.1, width: width) }
+        // Under canonical names Keras's widths may be those of files that went through Graft.
+        for variant in weights.isKeras ? [Variant.keras] : Variant.allCases {
+            let width = MobileNetWidth.tried.first { width in
+                weights["features.0.0.weight"]?.first == channels(32, width: width, variant, outer: true)
+                    && weights["features.18.0.weight"]?.first
+                        == channels(1280, width: max(1, width), variant, outer: true)
+                    && blocks.allSatisfy { weights[$0.0]?.first == channels($0.1, width: width, variant) }
+            }
+            if let width { return Recognition(Architecture.name("mobilenet_v2", width: width), variant.rawValue) }
         }
-        let variant: Variant = weights.isKeras ? .keras : .torchvision
-        return width.map { Recognition(Architecture.name("mobilenet_v2", width: $0), variant.rawValue) }
+        return nil
     }
+
+    /// timm: blocks.1.0.conv_pw is features.2.conv.0.0, blocks.1.0.bn3 features.2.conv.3.
+    static let timm: NameMap = {
+        let first = [("conv_dw", "0.0"), ("bn1", "0.1"), ("conv_pw", "1"), ("bn2", "2")]
+        let others = [
+            ("conv_pw", "0.0"), ("bn1", "0.1"), ("conv_dw", "1.0"), ("bn2", "1.1"), ("conv_pwl", "2"), ("bn3", "3"),
+        ]
+        var prefixes = [("conv_stem.", "features.0.0."), ("bn1.", "features.0.1.")]
+        var place = 0
+        for (group, setting) in settings.enumerated() {
+            for block in 0..<setting.n {
+                place += 1
+                prefixes += (setting.t == 1 ? first : others).map { stored, canonical in
+                    ("blocks.\(group).\(block).\(stored).", "features.\(place).conv.\(canonical).")
+                }
+            }
+        }
+        prefixes += [("conv_head.", "features.18.0."), ("bn2.", "features.18.1."), ("classifier.", "classifier.1.")]
+        return NameMap("timm", prefixes: prefixes.map { (stored: $0.0, canonical: $0.1) })
+    }()
 
     /// keras.applications: block_3_expand is features.4.conv.0.0, block_3_project_BN features.4.conv.3.
     static let kerasLayers: [KerasLayer] = {
@@ -152,40 +181,20 @@ public enum MobileNetV2 {
             normalization: scope / normalization, rule: variant.rule, activation: activation)
     }
 
-    /// Expansion 1×1, depthwise 3×3, linear projection 1×1; the input is added where shapes agree.
-    /// Input N×inputs×H×W, output N×outputs×⌈H/stride⌉×⌈W/stride⌉.
-    struct InvertedResidual: Module {
-        /// Expansion (where t > 1) and depthwise convolution, with ReLU6.
-        private let inner: [ConvolutionBatchNorm]
-        private let projection: ConvolutionBatchNorm
-        private let hasShortcut: Bool
-
-        init(_ scope: Scope, inputs: Int, outputs: Int, expansion: Int, stride: Int, _ variant: Variant) {
-            let width = inputs * expansion
-            let pointwise = SlidingWindow(1, padding: .symmetric(0))
-            let square = SlidingWindow(3, stride: stride, padding: variant.padding(stride: stride))
-            var inner: [ConvolutionBatchNorm] = []
-            if expansion > 1 {
-                inner.append(block(scope / 0, "0", "1", inputs, width, pointwise, variant))
-            }
-            inner.append(block(scope / inner.count, "0", "1", width, width, square, variant, groups: width))
-            self.inner = inner
-            projection = block(
-                scope, "\(inner.count)", "\(inner.count + 1)", width, outputs, pointwise, variant,
-                activation: .identity)
-            hasShortcut = stride == 1 && inputs == outputs
-        }
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            let wide = try inner.reduce(x) { try $1($0, context) }
-            return try projection(wide, residual: hasShortcut ? x : nil, context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            let wide = try inner.reduce(input) { try $1.outputShape(for: $0, in: pass) }
-            return hasShortcut
-                ? try projection.outputShape(for: wide, residual: input, in: pass)
-                : try projection.outputShape(for: wide, in: pass)
-        }
+    /// Expansion 1×1 (where it is more than 1) and depthwise 3×3, both with ReLU6, then a linear projection 1×1; the input
+    /// is added where shapes agree. Input N×inputs×H×W, output N×outputs×⌈H/stride⌉×⌈W/stride⌉.
+    private static func invertedResidual(
+        _ scope: Scope, inputs: Int, outputs: Int, expansion: Int, stride: Int, _ variant: Variant
+    ) -> ResidualBlock {
+        let width = inputs * expansion
+        let pointwise = SlidingWindow(1, padding: .symmetric(0))
+        let square = SlidingWindow(3, stride: stride, padding: variant.padding(stride: stride))
+        var inner: [ConvolutionBatchNorm] = []
+        if expansion > 1 { inner.append(block(scope / 0, "0", "1", inputs, width, pointwise, variant)) }
+        inner.append(block(scope / inner.count, "0", "1", width, width, square, variant, groups: width))
+        let projection = block(
+            scope, "\(inner.count)", "\(inner.count + 1)", width, outputs, pointwise, variant, activation: .identity)
+        return ResidualBlock(
+            convolutions: inner, last: projection, shortcut: stride == 1 && inputs == outputs ? .identity : .none)
     }
 }

@@ -7,8 +7,9 @@
 //   them apart. `keras` is keras.applications: v1 with biased convolutions and ε 1.001e-5.
 // Weight names: torchvision's — conv1, bn1, layer1.0.conv1, layer1.0.bn1, …, layer2.0.downsample.0
 //   (convolution) and .1 (norm), fc.
-// Checked against: torchvision's resnet18 and resnet50 — logits in evaluation, loss and gradients in
-//   training, at two input sizes, v1 by moving the stride (Tests/ModelsTests/Reference).
+// Checked against: torchvision (v1.5 of all depths; v1 of 50, 101 and 152 layers by moving its strides), timm (50) and
+//   Keras (50, 101, 152), each filled by a formula — logits at two input sizes and every gradient; in training mode
+//   torchvision's of 18 and 50 layers with loss, gradients and running statistics (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -26,8 +27,7 @@ extension Family {
                 kerasLayers: variant == .keras ? ResNet.kerasLayers(depth) : nil,
                 build: { ResNet.network($0, depth, variant, seed: $1) })
         },
-        recognise: { ResNet.recognise($0) },
-        kerasNames: ResNet.Depth.allCases.filter(\.hasBottlenecks).map { "resnet\($0.rawValue)-keras" })
+        recognise: { ResNet.recognise($0) })
 }
 
 public enum ResNet {
@@ -87,7 +87,7 @@ public enum ResNet {
             let blocks = (0..<count).map { block in
                 let stride = index > 0 && block == 0 ? 2 : 1
                 defer { channels = width * style.expansion }
-                return Block(scope / name / block, style, inputs: channels, width: width, stride: stride)
+                return style.residual(scope / name / block, inputs: channels, width: width, stride: stride)
             }
             stages.append(Stage(name: name, parameterPrefixes: [name], module: Sequential(blocks, areBlocks: true)))
         }
@@ -161,54 +161,37 @@ public enum ResNet {
                     biasInitializer: .zeros),
                 normalization: scope / normalization, rule: variant.rule, activation: activation)
         }
-    }
 
-    /// ReLU(convolutions(x) + shortcut(x)).
-    /// Input N×inputs×H×W, output N×(width·expansion)×⌈H/stride⌉×⌈W/stride⌉.
-    struct Block: Module {
-        /// All convolutions but the last, each with its norm and ReLU.
-        private let convolutions: [ConvolutionBatchNorm]
-        /// The one that the shortcut is added to, before its ReLU.
-        private let last: ConvolutionBatchNorm
-        /// 1×1 where the shape changes, else the identity.
-        private let shortcut: ConvolutionBatchNorm?
-
-        init(_ scope: Scope, _ style: Style, inputs: Int, width: Int, stride: Int) {
-            let outputs = width * style.expansion
+        /// ReLU(convolutions(x) + shortcut(x)), the shortcut being 1×1 where the shape changes.
+        /// Input N×inputs×H×W, output N×(width·expansion)×⌈H/stride⌉×⌈W/stride⌉.
+        func residual(_ scope: Scope, inputs: Int, width: Int, stride: Int) -> ResidualBlock {
+            let outputs = width * expansion
             func pointwise(_ stride: Int) -> SlidingWindow {
                 SlidingWindow(1, stride: stride, padding: .symmetric(0))
             }
             func square(_ stride: Int) -> SlidingWindow {
                 SlidingWindow(3, stride: stride, padding: .symmetric(1))
             }
-            if style.hasBottlenecks {
-                let strides = style.variant == .v1_5 ? (1, stride) : (stride, 1)
-                let inner = width * style.widthPerGroup / 64 * style.groups
+            let convolutions: [ConvolutionBatchNorm]
+            let last: ConvolutionBatchNorm
+            if hasBottlenecks {
+                let strides = variant == .v1_5 ? (1, stride) : (stride, 1)
+                let inner = width * widthPerGroup / 64 * groups
                 convolutions = [
-                    style.block(scope, "conv1", "bn1", inputs, inner, pointwise(strides.0)),
-                    style.block(scope, "conv2", "bn2", inner, inner, square(strides.1), groups: style.groups),
+                    block(scope, "conv1", "bn1", inputs, inner, pointwise(strides.0)),
+                    block(scope, "conv2", "bn2", inner, inner, square(strides.1), groups: groups),
                 ]
-                last = style.block(scope, "conv3", "bn3", inner, outputs, pointwise(1))
+                last = block(scope, "conv3", "bn3", inner, outputs, pointwise(1))
             } else {
-                convolutions = [style.block(scope, "conv1", "bn1", inputs, width, square(stride))]
-                last = style.block(scope, "conv2", "bn2", width, outputs, square(1))
+                convolutions = [block(scope, "conv1", "bn1", inputs, width, square(stride))]
+                last = block(scope, "conv2", "bn2", width, outputs, square(1))
             }
-            shortcut =
-                stride > 1 || inputs != outputs
-                ? style.block(
-                    scope / "downsample", "0", "1", inputs, outputs, pointwise(stride), activation: .identity)
-                : nil
-        }
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            let inner = try convolutions.reduce(x) { try $1($0, context) }
-            return try last(inner, residual: shortcut?(x, context) ?? x, context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            let inner = try convolutions.reduce(input) { try $1.outputShape(for: $0, in: pass) }
-            let residual = try shortcut?.outputShape(for: input, in: pass) ?? input
-            return try last.outputShape(for: inner, residual: residual, in: pass)
+            guard stride > 1 || inputs != outputs else {
+                return ResidualBlock(convolutions: convolutions, last: last, shortcut: .identity)
+            }
+            let projection = block(
+                scope / "downsample", "0", "1", inputs, outputs, pointwise(stride), activation: .identity)
+            return ResidualBlock(convolutions: convolutions, last: last, shortcut: .projection(projection))
         }
     }
 }

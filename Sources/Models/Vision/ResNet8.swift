@@ -6,8 +6,8 @@
 //   the shortcuts of the last two are biased 1×1 convolutions without a norm. Input is raw 0…255.
 // Weight names: akamaster's words, since Keras numbered the layers (conv2d_3, …): conv1, bn1,
 //   layer1.0.conv1, …, layer2.0.shortcut, linear.
-// Checked against: the published pretrainedResnet.h5 in an independent PyTorch forward pass
-//   (Tests/ModelsTests/Reference).
+// Checked against: the published pretrainedResnet.h5 in an independent PyTorch forward pass, logits; the same layers made
+//   in Keras, filled by a formula — logits at two input sizes and every gradient (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -31,8 +31,7 @@ extension Family {
                 weights["layer3.0.conv2.weight"] == [64, 64, 3, 3]
             else { return nil }
             return Recognition("resnet8", ResNet8.Variant.keras.rawValue)
-        },
-        kerasNames: ["resnet8"])
+        })
 }
 
 public enum ResNet8 {
@@ -45,7 +44,7 @@ public enum ResNet8 {
         var channels = 16
         for (index, width) in [16, 32, 64].enumerated() {
             let name = "layer\(index + 1)"
-            let block = Block(
+            let block = residual(
                 scope / name / 0, inputs: channels, outputs: width, stride: index == 0 ? 1 : 2)
             stages.append(Stage(name: name, parameterPrefixes: [name], module: block))
             channels = width
@@ -103,27 +102,11 @@ public enum ResNet8 {
 
     /// ReLU(convolutions(x) + shortcut(x)).
     /// Input N×inputs×H×W, output N×outputs×⌈H/stride⌉×⌈W/stride⌉.
-    struct Block: Module {
-        private let first: ConvolutionBatchNorm
-        private let second: ConvolutionBatchNorm
-        private let shortcut: Convolution2D?
-
-        init(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) {
-            first = ResNet8.block(scope, "conv1", "bn1", inputs, outputs, stride: stride)
-            second = ResNet8.block(scope, "conv2", "bn2", outputs, outputs, stride: 1)
-            shortcut =
-                stride > 1
-                ? convolution(scope / "shortcut", inputs, outputs, size: 1, stride: stride) : nil
-        }
-
-        func callAsFunction(_ x: Tensor, _ context: ForwardContext) throws -> Tensor {
-            try second(first(x, context), residual: shortcut?(x, context) ?? x, context)
-        }
-
-        func outputShape(for input: [Int], in pass: ShapePass) throws -> [Int] {
-            let inner = try first.outputShape(for: input, in: pass)
-            let residual = try shortcut?.outputShape(for: input, in: pass) ?? input
-            return try second.outputShape(for: inner, residual: residual, in: pass)
-        }
+    private static func residual(_ scope: Scope, inputs: Int, outputs: Int, stride: Int) -> ResidualBlock {
+        ResidualBlock(
+            convolutions: [block(scope, "conv1", "bn1", inputs, outputs, stride: stride)],
+            last: block(scope, "conv2", "bn2", outputs, outputs, stride: 1),
+            shortcut: stride > 1
+                ? .projection(convolution(scope / "shortcut", inputs, outputs, size: 1, stride: stride)) : .identity)
     }
 }

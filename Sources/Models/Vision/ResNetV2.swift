@@ -30,8 +30,7 @@ extension Family {
         recognise: { weights in
             guard weights.has("layer1.0.preact_bn.weight"), let depth = ResNet.depth(of: weights) else { return nil }
             return Recognition("resnet\(depth.rawValue)_v2", ResNetV2.Variant.keras.rawValue)
-        },
-        kerasNames: ResNetV2.depths.map { "resnet\($0.rawValue)_v2-keras" })
+        })
 }
 
 public enum ResNetV2 {

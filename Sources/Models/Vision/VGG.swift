@@ -4,11 +4,12 @@
 //   https://arxiv.org/abs/1409.1556
 // Variants: `torchvision`: dropout 0.5 behind the two hidden layers. `keras` (keras.applications, 16 and 19 layers, no
 //   batch norm): no dropout, Keras's initial values. Both: adaptive average pooling to 7×7 before the classifier, so that
-//   any input of 32 pixels or more works (Keras's own takes 224 only, where the pooling does nothing).
+//   any input of 32 pixels or more works (Keras flattens what there is: its classifier fits images of 224 pixels only, where
+//   the pooling does nothing).
 // Weight names: torchvision's — features.0, features.2, … (convolutions; with batch norm features.1, features.4, …
 //   are norms), classifier.0, classifier.3, classifier.6.
-// Checked against: torchvision and Keras, each filled by a formula — logits (torchvision's at two input sizes) and every
-//   gradient (Tests/ModelsTests/Reference).
+// Checked against: torchvision (all depths) and Keras (16 and 19 layers), each filled by a formula — logits (torchvision's
+//   at two input sizes) and every gradient (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -31,8 +32,7 @@ extension Family {
                 kerasLayers: variants.contains(.keras) ? VGG.kerasLayers(depth) : nil,
                 build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
-        recognise: { VGG.recognise($0) },
-        kerasNames: VGG.Depth.allCases.filter(\.isInKeras).map { "vgg\($0.rawValue)-keras" })
+        recognise: { VGG.recognise($0) })
 }
 
 public enum VGG {

@@ -4,6 +4,7 @@ import math
 import numpy as np
 import torch
 
+
 def uniform(name, count):
     """`count` numbers in [0, 1): splitmix64 of (FNV-1a of the name) + index, upper 24 bits."""
     h = 0xCBF29CE484222325
@@ -38,6 +39,13 @@ def filled(model):
             state[name] = formula(name, tuple(value.shape))
     model.load_state_dict(state)
     return model
+
+
+def images(name, size, tile=None):
+    """Two images of that height and width; of a tile of that size repeated, where there is one."""
+    tile = tile or size
+    times = -(-size // tile)
+    return formula(name, (2, 3, tile, tile)).repeat(1, 1, times, times)[:, :, :size, :size]
 
 
 def numbers(tensor):

@@ -5,7 +5,8 @@
 Without names all networks are made anew, otherwise those. Arrays are filled by a formula of Keras's own names
 (`conv2d_3/kernel`) in Keras's layouts, so that the tests put them into place by their tables of Keras's layers. Otherwise
 as make_vision_reference.py: float64, evaluation mode, two images of ten classes; gradients in the order of the layers and
-of their weights.
+of their weights. VGG, whose classifier fits 224 pixels only, has images that repeat a tile for its gradients, so that
+there are fewer different values.
 
 `layers` holds, of each network as published, the SHA-256 of the lines `name:class` of all layers with weights, how many
 there are, and how many numbers they hold.
@@ -23,10 +24,13 @@ import torch.nn.functional as F
 from keras import applications as ka
 from keras import layers as kl
 
-from formula import formula, numbers, summary, uniform
+from formula import images, numbers, summary, uniform
+from kinks import clear_images
 
 keras.config.set_floatx("float64")
 FILE = Path(__file__).parent / "keras.json"
+WIDTHS = [n / 100 for n in range(7, 200, 7)]
+TILE = 32
 
 
 def resnet8(input_shape, classes, **_):
@@ -46,21 +50,21 @@ def resnet8(input_shape, classes, **_):
 
 
 def networks():
-    """Key of the tests -> (how to make it, native size, another size or None)."""
-    all = {"resnet8-keras": (resnet8, 32, 41)}
+    """Key of the tests -> (how to make it, native size, another size or None, size for gradients)."""
+    all = {"resnet8-keras": (resnet8, 32, 41, 33)}
     for depth in (50, 101, 152):
-        all[f"resnet{depth}-keras"] = (getattr(ka, f"ResNet{depth}"), 224, 97)
-        all[f"resnet{depth}_v2-keras"] = (getattr(ka, f"ResNet{depth}V2"), 224, 97)
+        all[f"resnet{depth}-keras"] = (getattr(ka, f"ResNet{depth}"), 224, 97, 33)
+        all[f"resnet{depth}_v2-keras"] = (getattr(ka, f"ResNet{depth}V2"), 224, 97, 33)
     for depth in (16, 19):
-        all[f"vgg{depth}-keras"] = (getattr(ka, f"VGG{depth}"), 224, None)
-    all["inception_v3-keras"] = (ka.InceptionV3, 299, 128)
-    all["inception_resnet_v2-keras"] = (ka.InceptionResNetV2, 299, 128)
+        all[f"vgg{depth}-keras"] = (getattr(ka, f"VGG{depth}"), 224, None, 224)
+    all["inception_v3-keras"] = (ka.InceptionV3, 299, 128, 75)
+    all["inception_resnet_v2-keras"] = (ka.InceptionResNetV2, 299, 128, 75)
     for name, make, widths in (
             ("mobilenet_v1", ka.MobileNet, (1, 0.25, 0.5, 0.75)),
             ("mobilenet_v2", ka.MobileNetV2, (1, 0.35, 0.5, 0.75, 1.3, 1.4))):
         for width in widths:
             key = name if width == 1 else f"{name}_{width}"
-            all[f"{key}-keras"] = (lambda m=make, w=width, **k: m(alpha=w, **k), 224, 97)
+            all[f"{key}-keras"] = (lambda m=make, w=width, **k: m(alpha=w, **k), 224, 97, 33)
     return all
 
 
@@ -100,21 +104,35 @@ def filled(model):
     return model
 
 
-def images(size):
-    return formula(f"input{size}", (2, 3, size, size)).permute(0, 2, 3, 1).contiguous()
+def run(model, images):
+    return model(images.permute(0, 2, 3, 1).contiguous(), training=False).reshape(2, 10)
 
 
-def computed(make, native, other):
+def computed(make, native, other, small):
     result = {"logits": {}}
     for size in [native] + ([other] if other else []):
         model = filled(build(make, size, 10))
-        logits = model(images(size), training=False).reshape(2, 10)
-        result["logits"][str(size)] = numbers(logits)
-    loss = F.cross_entropy(logits, torch.tensor([1, 3]))
+        with torch.no_grad():
+            result["logits"][str(size)] = numbers(run(model, images(f"input{size}", size)))
+    model = filled(build(make, small, 10))
+    tile = TILE if small == native else None
+    result["input"], distance = clear_images(lambda x: run(model, x), small, tile)
+    loss = F.cross_entropy(run(model, images(result["input"], small, tile)), torch.tensor([1, 3]))
     loss.backward()
-    result |= {"size": size, "loss": loss.item()}
+    print(f"{result['input']}, {distance:.1e} from a kink", end=" ", flush=True)
+    result |= {"size": small, "loss": loss.item()} | ({"tile": tile} if tile else {})
     result["gradients"] = [summary(v.value.grad) for _, v in variables(model) if v.trainable]
     return result
+
+
+def channels():
+    """Width -> outputs of MobileNetV2's convolutions, as make_vision_reference.py has them."""
+    names = ["Conv1", "expanded_conv_project"] + [f"block_{i}_project" for i in (1, 3, 6, 10, 13, 16)] + ["Conv_1"]
+    found = {}
+    for width in WIDTHS:
+        model = build(lambda **k: ka.MobileNetV2(alpha=width, **k), 224, 10)
+        found[str(width)] = [model.get_layer(name).filters for name in names]
+    return found
 
 
 def table(make, native):
@@ -130,11 +148,13 @@ def main():
     wanted = sys.argv[1:]
     reference = json.loads(FILE.read_text()) if wanted else {}
     reference |= {"keras": keras.__version__}
+    if "channels" not in reference:
+        reference["channels"] = channels()
     for name in wanted or all:
-        make, native, other = all[name]
+        make, native = all[name][:2]
         reference.setdefault("layers", {})[name] = table(make, native)
-        reference.setdefault("networks", {})[name] = computed(make, native, other)
-        print(name, reference["networks"][name]["loss"], flush=True)
+        reference.setdefault("networks", {})[name] = computed(*all[name])
+        print(name, flush=True)
         gc.collect()
         FILE.write_text(json.dumps(reference, separators=(",", ":")) + "\n")
 

@@ -20,7 +20,8 @@ from PIL import Image
 sys.modules["torchvision._meta_registrations"] = types.ModuleType("_meta_registrations")
 from torchvision import models as tv  # noqa: E402
 
-from formula import filled, formula, numbers  # noqa: E402
+from formula import filled, formula, images, numbers  # noqa: E402
+from kinks import clear_images  # noqa: E402
 from networks import CIFARResNet, MobileNetV1, move_strides  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -43,8 +44,10 @@ def training(model, size):
     for m in model.modules():
         if isinstance(m, nn.Dropout):
             m.p = 0.0
-    labels = torch.tensor([1, 3])
-    loss = F.cross_entropy(model(formula(f"input{size}", (2, 3, size, size))), labels)
+    drawn, distance = clear_images(model, size)
+    print(f"{type(model).__name__} at {size}: {drawn}, {distance:.1e} from a kink", flush=True)
+    # The running statistics have followed the images that were tried.
+    loss = F.cross_entropy(filled(model)(images(drawn, size)), torch.tensor([1, 3]))
     model.zero_grad()
     loss.backward()
     gradients = {}
@@ -53,7 +56,7 @@ def training(model, size):
         picks = [i * (g.numel() - 1) // 4 for i in range(5)]
         gradients[name] = numbers(torch.stack([g.abs().max(), g.sum()] + [g[i] for i in picks]))
     statistics = {n: numbers(b.flatten()[:3]) for n, b in model.named_buffers() if "running" in n}
-    return {"loss": loss.item(), "gradients": gradients, "statistics": statistics}
+    return {"input": drawn, "loss": loss.item(), "gradients": gradients, "statistics": statistics}
 
 
 # -- variants of torchvision's networks ------------------------------------------------------------

@@ -8,8 +8,12 @@ mode float32 itself strays by per cents at batch 2: make_reference.py has some n
 
 - logits at the size the published weights were trained at and at another one;
 - the mean cross-entropy with labels 1 and 3, and the gradient of every parameter, in the order of their sorted names:
-  largest magnitude, sum, first, middle and last entry; at the smaller size, with the loss of the auxiliary classifier of
-  torchvision's InceptionV3 at the size it needs.
+  largest magnitude, sum, first, middle and last entry; at a third size, of images that keep clear of kinks (kinks.py);
+  of torchvision's InceptionV3 with the loss of the auxiliary classifier, at the size it needs.
+
+What float32 makes of the same gradients in PyTorch is printed: the largest difference of an entry from float64's, in units
+of the tensor's largest. `channels` holds, of MobileNetV2 at several widths, the outputs of the first convolution, of the
+last one of each group of blocks, and of the last.
 """
 import gc
 import json
@@ -26,37 +30,40 @@ import timm  # noqa: E402
 import torchvision  # noqa: E402
 from torchvision import models as tv  # noqa: E402
 
-from formula import filled, formula, numbers, summary  # noqa: E402
+from formula import filled, images, numbers, summary  # noqa: E402
+from kinks import clear_images  # noqa: E402
 from networks import CIFARResNet, MobileNetV1, move_strides  # noqa: E402
 
 torch.set_default_dtype(torch.float64)
 FILE = Path(__file__).parent / "vision.json"
+WIDTHS = [n / 100 for n in range(7, 200, 7)]
 
 
 def torch_networks():
-    """Key of the tests -> (how to make it, native size, another size)."""
+    """Key of the tests -> (how to make it, native size, another size, size for gradients)."""
     ten = {"num_classes": 10, "weights": None}
     all = {}
     for depth in (11, 13, 16, 19):
         for end in ("", "_bn"):
-            all[f"vgg{depth}{end}-torchvision"] = (lambda n=f"vgg{depth}{end}": getattr(tv, n)(**ten), 224, 97)
+            all[f"vgg{depth}{end}-torchvision"] = (lambda n=f"vgg{depth}{end}": getattr(tv, n)(**ten), 224, 97, 64)
     for depth in (18, 34, 50, 101, 152):
-        all[f"resnet{depth}-v1.5"] = (lambda n=f"resnet{depth}": getattr(tv, n)(**ten), 224, 97)
+        all[f"resnet{depth}-v1.5"] = (lambda n=f"resnet{depth}": getattr(tv, n)(**ten), 224, 97, 33)
     for depth in (50, 101, 152):
-        all[f"resnet{depth}-v1"] = (lambda n=f"resnet{depth}": move_strides(getattr(tv, n)(**ten)), 224, 97)
+        all[f"resnet{depth}-v1"] = (
+            lambda n=f"resnet{depth}": move_strides(getattr(tv, n)(**ten)), 224, 97, 33)
     for name in (
             "resnext50_32x4d", "resnext101_32x8d", "resnext101_64x4d", "wide_resnet50_2", "wide_resnet101_2"):
-        all[f"{name}-torchvision"] = (lambda n=name: getattr(tv, n)(**ten), 224, 97)
-    for width in (1, 0.35, 1.4):
+        all[f"{name}-torchvision"] = (lambda n=name: getattr(tv, n)(**ten), 224, 97, 33)
+    for width in (1, 0.35, 0.5, 0.75, 1.3, 1.4):
         name = "mobilenet_v2" if width == 1 else f"mobilenet_v2_{width}"
-        all[f"{name}-torchvision"] = (lambda w=width: tv.mobilenet_v2(width_mult=w, **ten), 224, 97)
+        all[f"{name}-torchvision"] = (lambda w=width: tv.mobilenet_v2(width_mult=w, **ten), 224, 97, 33)
     all["inception_v3-torchvision"] = (
-        lambda: tv.inception_v3(init_weights=False, aux_logits=True, **ten), 299, 128)
+        lambda: tv.inception_v3(init_weights=False, aux_logits=True, **ten), 299, 128, 299)
     for blocks in (3, 5, 7, 9):
-        all[f"resnet{6 * blocks + 2}-option-a"] = (lambda n=blocks: CIFARResNet(n), 32, 41)
-    for width in (1, 0.25):
+        all[f"resnet{6 * blocks + 2}-option-a"] = (lambda n=blocks: CIFARResNet(n), 32, 41, 33)
+    for width in (1, 0.25, 0.5, 0.75):
         name = "mobilenet_v1" if width == 1 else f"mobilenet_v1_{width}"
-        all[f"{name}-pytorch"] = (lambda w=width: MobileNetV1(w, 10), 224, 97)
+        all[f"{name}-pytorch"] = (lambda w=width: MobileNetV1(w, 10), 224, 97, 33)
     return all
 
 
@@ -66,31 +73,55 @@ def timm_networks():
 
     # timm's own ResNet has torchvision's names; its key says that it is timm's.
     return {
-        "resnet50-v1.5 of timm": (make("resnet50"), 224, 97),
-        "resnext50_32x4d-torchvision of timm": (make("resnext50_32x4d"), 224, 97),
-        "inception_v3-timm": (make("inception_v3"), 299, 128),
-        "inception_resnet_v2-timm": (make("inception_resnet_v2"), 299, 128),
+        "resnet50-v1.5 of timm": (make("resnet50"), 224, 97, 33),
+        "resnext50_32x4d-torchvision of timm": (make("resnext50_32x4d"), 224, 97, 33),
+        "inception_v3-timm": (make("inception_v3"), 299, 128, 75),
+        "inception_resnet_v2-timm": (make("inception_resnet_v2"), 299, 128, 75),
     }
 
 
-def computed(make, native, other):
+def channels():
+    """Width -> outputs of MobileNetV2's convolutions."""
+    names = ["features.0.0", "features.1.conv.1"] + [f"features.{i}.conv.2" for i in (2, 4, 7, 11, 14, 17)]
+    found = {}
+    for width in WIDTHS:
+        with torch.device("meta"):
+            state = tv.mobilenet_v2(width_mult=width).state_dict()
+        found[str(width)] = [len(state[name + ".weight"]) for name in names + ["features.18.0"]]
+    return found
+
+
+def loss_of(model, x, result):
+    labels = torch.tensor([1, 3])
+    if not model.training:
+        return F.cross_entropy(model(x), labels)
+    logits, auxiliary = model(x)
+    result["auxiliary"] = numbers(auxiliary)
+    return F.cross_entropy(logits, labels) + 0.4 * F.cross_entropy(auxiliary, labels)
+
+
+def gradients(model, loss):
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad.double() for name, p in sorted(model.named_parameters())}
+
+
+def computed(make, native, other, small):
     model = filled(make()).eval()
     result = {}
     with torch.no_grad():
-        result["logits"] = {str(s): numbers(model(formula(f"input{s}", (2, 3, s, s)))) for s in (native, other)}
-    labels = torch.tensor([1, 3])
-    size = other
-    if getattr(model, "aux_logits", False):
-        # Only the network itself in training mode: its auxiliary classifier runs, its layers stay in evaluation.
-        model.training, size = True, native
-        logits, auxiliary = model(formula(f"input{size}", (2, 3, size, size)))
-        result["auxiliary"] = numbers(auxiliary)
-        loss = F.cross_entropy(logits, labels) + 0.4 * F.cross_entropy(auxiliary, labels)
-    else:
-        loss = F.cross_entropy(model(formula(f"input{size}", (2, 3, size, size))), labels)
-    loss.backward()
-    result |= {"size": size, "loss": loss.item()}
-    result["gradients"] = [summary(p.grad) for _, p in sorted(model.named_parameters())]
+        result["logits"] = {str(s): numbers(model(images(f"input{s}", s))) for s in (native, other)}
+    # Only InceptionV3 itself in training mode: its auxiliary classifier runs, its layers stay in evaluation. At its size
+    # there are too many values for images that are clear of all kinks.
+    model.training = getattr(model, "aux_logits", False)
+    result["input"], distance = (f"input{small}", 0) if model.training else clear_images(model, small)
+    x = images(result["input"], small)
+    loss = loss_of(model, x, result)
+    exact = gradients(model, loss)
+    result |= {"size": small, "loss": loss.item(), "gradients": [summary(g) for g in exact.values()]}
+    rounded = gradients(model.float(), loss_of(model, x.float(), {}))
+    errors = [((rounded[name] - g).abs().max() / g.abs().max()).item() for name, g in exact.items()]
+    print(f"{result['input']}, {distance:.1e} from a kink; float32 differs by {max(errors):.1e}", end=" ", flush=True)
     return result
 
 
@@ -99,10 +130,12 @@ def main():
     wanted = sys.argv[1:]
     reference = json.loads(FILE.read_text()) if wanted else {}
     reference |= {"torch": torch.__version__, "torchvision": torchvision.__version__, "timm": timm.__version__}
+    if "channels" not in reference:
+        reference["channels"] = channels()
     found = reference.setdefault("networks", {})
     for name in wanted or networks:
         found[name] = computed(*networks[name])
-        print(name, found[name]["loss"], flush=True)
+        print(name, flush=True)
         gc.collect()
         FILE.write_text(json.dumps(reference, separators=(",", ":")) + "\n")
 
