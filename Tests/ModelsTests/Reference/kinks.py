@@ -1,8 +1,8 @@
 """Images for which no value in a network lies next to a kink, where rounding would decide on which side.
 
 The gradient of ReLU jumps at 0. Of a million values a few lie nearer to 0 than float32 rounds, and one that changes sides
-in a layer of n values moves gradients by about 1/sqrt(n) of their size: by thousandths to hundredths in deep networks,
-whoever computes them. So images are drawn until the nearest value is far enough away.
+in a layer of n values moves gradients by about 1/sqrt(n) of their size: by thousandths in deep networks, whoever
+computes them. So images are drawn until the nearest value is far enough away.
 """
 import math
 
