@@ -33,6 +33,11 @@ public enum AtomicFile {
         let url = URL(fileURLWithPath: path)
         let folder = url.deletingLastPathComponent().path
         let temporary = folder + "/.\(url.lastPathComponent).\(getpid()).partial"
+        var status = stat()
+        // Who may rename over /dev/null would put a file in its place.
+        if stat(path, &status) == 0, ![S_IFREG, S_IFDIR].contains(status.st_mode & S_IFMT) {
+            throw ArchiveError.writeFailed(path: path, call: "rename", reason: "it is a device or a pipe")
+        }
         do {
             // What the system says of a folder is plainer than what a library makes of it.
             close(try check("open", path) { open(temporary, O_WRONLY | O_CREAT | O_CLOEXEC, 0o666) })

@@ -12,7 +12,7 @@ import Training
 /// `graft predict`: what a network says about images or texts.
 struct Predict: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Say what images show, of what class texts are, what they name or answer.",
+        abstract: "Say what images show, and what texts are, name or answer.",
         discussion: """
             The most probable classes of each input, with the preprocessing, the tokenizer
             and the class names that the weights bring with them:

@@ -116,6 +116,19 @@ final class FormatTests: ArchiveTestCase {
         assertThrows("/dev/null: cannot be read: not a regular file") { _ = try WeightFile.read("/dev/null") }
     }
 
+    /// A file is put in place of a file only.
+    func testNoDeviceIsReplaced() throws {
+        let pipe = path("pipe")
+        XCTAssertEqual(mkfifo(pipe, 0o600), 0)
+        assertThrows("\(pipe): cannot be written: rename: it is a device or a pipe; nothing was left behind") {
+            try AtomicFile.write(Data([1]), to: pipe)
+        }
+        var status = stat()
+        XCTAssertEqual(stat(pipe, &status), 0)
+        XCTAssertEqual(status.st_mode & S_IFMT, S_IFIFO)
+        XCTAssertEqual(try FileManager.default.contentsOfDirectory(atPath: folder), ["pipe"])
+    }
+
     func testKeras3Weights() throws {
         let file = try WeightFile.read(fixture("keras3.weights.h5"))
         XCTAssertEqual(file.format, .kerasWeights)
