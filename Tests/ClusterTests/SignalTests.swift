@@ -1,9 +1,8 @@
+import Cluster
 import Foundation
 import Glibc
 import Tensors
 import XCTest
-
-@testable import Cluster
 
 /// What a signal may interrupt: anything, matrix products too.
 final class SignalTests: XCTestCase {
