@@ -50,9 +50,7 @@ extension Recipe {
         self.data = try Data(data)
         phases = try Self.phases(of: root, document, hasWeights: self.model.hasWeights)
         trunk =
-            try document.section("trunk", keys: Trunk.keys).map {
-                try Trunk($0, augments: self.data.augmentation != Data.Augmentation())
-            } ?? Trunk()
+            try document.section("trunk", keys: Trunk.keys).map(Trunk.init) ?? Trunk()
         run = try document.section("run", keys: Run.keys).map(Run.init) ?? Run()
         purpose = Self.openingComment(of: yaml)
     }

@@ -65,6 +65,9 @@ extension Recipe {
             guard data.text == Data.Text() else {
                 throw conflict("data.text", "given", "\(architecture.name) is a network over images", "remove it")
             }
+            guard trunk.variants == nil || data.augmentation != Data.Augmentation() else {
+                throw alike("an image", without: "data.augment", "remove it or give data.augment")
+            }
             return .images(try data.preprocessing(file?.metadata.preprocessing ?? architecture.imagePreprocessing))
         }
         for (key, isGiven) in [
@@ -83,6 +86,10 @@ extension Recipe {
             throw conflict(
                 "data.text.length", "\(length)", "\(architecture.name) takes at most \(tokens.positions) tokens",
                 "give at most that")
+        }
+        guard trunk.variants == nil || labels == .maskedTokens || labels == .nextTokens && data.text.offsets == .random
+        else {
+            throw alike("a text", without: "running text that is cut or masked at random", "remove it")
         }
         let tokenizer = try tokenizer(file)
         if labels == .maskedTokens, tokenizer.maskToken == nil || length <= tokenizer.framed([]).count {
@@ -136,6 +143,13 @@ extension Recipe {
             place: "recipe", key: "data.text.tokenizer",
             remedy: (model.weights.map { "\($0) brings none; " } ?? "")
                 + "give a tokenizer.json, a folder with vocab.txt or vocab.json and merges.txt, or bytes")
+    }
+
+    /// What `trunk.variants` would keep is the same `sample`, K times.
+    private func alike(_ sample: String, without source: String, _ remedy: String) -> RecipeError {
+        conflict(
+            "trunk.variants", "\(trunk.variants ?? 1)", "all variants of \(sample) would be the same without \(source)",
+            remedy)
     }
 
     private func conflict(_ key: String, _ value: String, _ problem: String, _ remedy: String) -> RecipeError {

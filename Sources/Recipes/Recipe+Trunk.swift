@@ -12,8 +12,8 @@ extension Recipe {
         public var cache = Cache.auto
         /// The most bytes on disk that one phase may take.
         public var maximumBytes = 20_000_000_000
-        /// With augmentation: how many variants of each image are kept, epoch e reading variant e mod that. nil keeps
-        /// none and runs the trunk in every epoch.
+        /// Of augmented images and running text, new in every epoch: how many variants of each sample are kept, epoch e
+        /// reading variant e mod that. nil keeps none and runs the trunk in every epoch.
         public var variants: Int?
 
         /// Where its outputs are kept.
@@ -53,7 +53,7 @@ extension Recipe {
 extension Recipe.Trunk {
     static let keys = ["compile", "precision", "cache", "max-size", "variants"]
 
-    init(_ section: Section, augments: Bool) throws {
+    init(_ section: Section) throws {
         compiles = try section.flag("compile") ?? compiles
         precision = try section.choice("precision", of: FrozenTrunk.Precision.self) ?? precision
         switch try section.text("cache") {
@@ -70,13 +70,7 @@ extension Recipe.Trunk {
         if !compiles, precision == .int8 {
             throw section.conflict("precision", "'\(section.fullName("compile"))' is false", "remove one of the two")
         }
-        guard variants != nil else { return }
-        if !augments {
-            throw section.conflict(
-                "variants", "all variants of an image would be the same without data.augment",
-                "remove it or give data.augment")
-        }
-        if !compiles || cache == .off {
+        if variants != nil, !compiles || cache == .off {
             throw section.conflict("variants", "nothing is kept", "remove it or let the trunk be compiled and cached")
         }
     }

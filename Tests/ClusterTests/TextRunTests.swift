@@ -280,22 +280,71 @@ final class TextRunTests: TrainingRunTestCase {
         }
     }
 
-    /// A language model's blocks lie elsewhere in every epoch, so that nothing can be kept.
-    func testFrozenLayersOfALanguageModelAreCompiled() throws {
-        try write(languageModel)
+    /// Running text is cut or masked elsewhere in every epoch: kept are as many variants of it as are asked for, and as
+    /// many as epochs train as if nothing were kept.
+    func testFrozenLayersOfLanguageModels() throws {
+        let gpt2 = "[\"transformer.w*\", transformer.h.0]"
+        for (name, model, layers) in [("gpt2", languageModel, gpt2), ("masks", maskedModel, Self.lowerLayers)] {
+            try write(model)
+            assertDone(try train("\(name)-base"))
+            // Four epochs.
+            let recipe = frozen(model, base: "\(name)-base").replacingOccurrences(of: Self.lowerLayers, with: layers)
+                .replacingOccurrences(of: "  steps: 12", with: "  epochs: 4")
+                .replacingOccurrences(of: "  epochs: 3", with: "  epochs: 4")
+                .replacingOccurrences(of: "batch: 5", with: "batch: 40")
+            try write(recipe)
+            let cache = "trunk.cache=\(folder)/\(name)-cache"
+            let compiled = try train("\(name)-compiled")
+            assertDone(compiled)
+            assertDone(try train("\(name)-whole", ranks: 2, "trunk.compile=false"))
+            assertDone(try train("\(name)-four", ranks: 2, "trunk.variants=4", cache))
+            let two = try train("\(name)-two", "trunk.variants=2", cache)
+            assertDone(two)
+            XCTAssertEqual(try trunks("\(name)-compiled").map(\.path), ["compiled"])
+            XCTAssertTrue(compiled.output.contains("every epoch cuts or masks running text anew"), compiled.output)
+            XCTAssertEqual(try trunks("\(name)-four").map(\.path), ["cached"])
+            let (more, fewer) = (try trunks("\(name)-four")[0], try trunks("\(name)-two")[0])
+            let validated = 2 * fewer.reused_samples - more.computed_samples
+            XCTAssertEqual(fewer.computed_samples, 0, two.output)
+            XCTAssertTrue((1..<more.computed_samples / 4).contains(validated), "all four epochs hold the same number")
+            try assertClose("\(name)-compiled", "\(name)-whole")
+            try assertClose("\(name)-compiled", "\(name)-four")
+            for (step, (a, b)) in zip(try losses("\(name)-four"), try losses("\(name)-compiled")).enumerated() {
+                XCTAssertEqual(a, b, accuracy: 1e-4 * b, "\(name), step \(step + 1)")
+            }
+            XCTAssertEqual(
+                try validation("\(name)-four").loss, try validation("\(name)-compiled").loss, accuracy: 1e-4)
+            XCTAssertNotEqual(try weights("\(name)-two"), try weights("\(name)-four"))
+            XCTAssertEqual(try train("\(name)-required", cache).code, 2)
+            // All of the text in one step, and nothing learns: the third epoch sees the text of the first again.
+            let still = ["model.dropout=0", "train.batch=200", "train.optimizer.learning-rate=1e-12"]
+            assertDone(try train("\(name)-still", still + ["trunk.variants=2"]))
+            let seen = try losses("\(name)-still")
+            XCTAssertEqual(seen.count, 4)
+            XCTAssertEqual(seen[2], seen[0], accuracy: 1e-6 * seen[0])
+            XCTAssertNotEqual(seen[1], seen[0], accuracy: 1e-5 * seen[0])
+        }
+    }
+
+    /// In order, and not masked, the blocks are the same in every epoch.
+    func testSequentialTextIsCachedOnce() throws {
+        let model = languageModel.replacingOccurrences(of: "held-out", with: "offsets: sequential, held-out")
+        try write(model)
         assertDone(try train("base"))
-        let recipe = frozen(languageModel, base: "base")
-            .replacingOccurrences(of: Self.lowerLayers, with: "[\"transformer.w*\", transformer.h.0]")
-        try write(recipe)
-        let outcome = try train("compiled")
-        assertDone(outcome)
-        assertDone(try train("whole", ranks: 2, "trunk.compile=false"))
-        XCTAssertEqual(try trunks("compiled").map(\.path), ["compiled"])
-        XCTAssertEqual(try trunks("compiled").map(\.stages), [2])
-        XCTAssertTrue(outcome.output.contains("every epoch cuts running text in other places"), outcome.output)
-        try assertClose("compiled", "whole")
-        try write(recipe + "\ntrunk: {cache: \(folder)/cache}\n")
-        XCTAssertEqual(try train("required").code, 2)
+        try write(
+            frozen(model, base: "base").replacingOccurrences(
+                of: Self.lowerLayers, with: "[\"transformer.w*\", transformer.h.0]"
+            ).replacingOccurrences(of: "batch: 5", with: "batch: 40"))
+        assertDone(try train("cached"))
+        assertDone(try train("compiled", "trunk.cache=off"))
+        XCTAssertEqual(try trunks("cached").map(\.path), ["cached"])
+        try assertClose("cached", "compiled")
+        let refused = try train("refused", "trunk.variants=2")
+        XCTAssertEqual(refused.code, 2)
+        XCTAssertTrue(
+            refused.errors.contains(
+                "'trunk.variants' is 2, but all variants of a text would be the same without running text that is cut or "
+                    + "masked at random; remove it"), refused.errors)
     }
 
     /// The recipe with the weights of a run, of which the lower layers stay.

@@ -271,6 +271,11 @@ final class TrunkTests: TrainingRunTestCase {
         XCTAssertTrue(kept.contains("\(frozen)outputs take 23.0 kB in \(folder)/trunk-cache\n"), kept)
         let variants = try dryRun("data.augment.flip=true", "trunk.variants=3")
         XCTAssertTrue(variants.contains("outputs in 3 variants take 53.8 kB in"), variants)
+        let same = try dryRun("trunk.variants=3")
+        XCTAssertTrue(
+            same.hasSuffix(
+                "'trunk.variants' is 3, but all variants of an image would be the same without data.augment; "
+                    + "remove it or give data.augment\n"), same)
         for (settings, reason) in [
             (["trunk.cache=off"], "trunk.cache is off"),
             (["train.epochs=1"], "no sample is read twice in this phase"),

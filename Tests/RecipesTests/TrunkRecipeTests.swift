@@ -57,10 +57,6 @@ final class TrunkRecipeTests: XCTestCase {
 
     func testContradictions() {
         XCTAssertEqual(
-            message("trunk.variants=3"),
-            "--set trunk.variants=3: 'trunk.variants' is 3, but all variants of an image would be the same without "
-                + "data.augment; remove it or give data.augment")
-        XCTAssertEqual(
             message("trunk.variants=3", "data.augment.flip=true", "trunk.cache=off"),
             "--set trunk.variants=3: 'trunk.variants' is 3, but nothing is kept; remove it or let the trunk be compiled "
                 + "and cached")

@@ -9,7 +9,7 @@ public struct Batch: Sendable {
     public var fields: [String: Tensor]
     /// How many samples; 0 where a small last batch leaves nothing for this rank.
     public let count: Int
-    public let epoch: Int
+    public var epoch: Int
     public let step: Int
     /// The position in the epoch of the first sample.
     public let position: Int

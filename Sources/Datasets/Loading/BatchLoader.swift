@@ -46,14 +46,17 @@ public struct BatchLoader: BatchSource {
         self.init(dataset: dataset, input: .images(transform), seed: seed, brokenFiles: brokenFiles)
     }
 
-    /// Whether an image looks different in every epoch.
+    /// Whether a sample is different in every epoch: an augmented image, running text cut or masked elsewhere.
     public var isRandom: Bool {
-        if case .images(let transform) = input { transform.isRandom } else { false }
-    }
-
-    /// Whether a text is cut elsewhere, or masked elsewhere, in every epoch.
-    public var cutsAnew: Bool {
-        if case .texts(let input) = input { [.nextTokens, .maskedTokens].contains(input.labels) } else { false }
+        switch input {
+        case .images(let transform): transform.isRandom
+        case .texts(let input):
+            switch input.labels {
+            case .maskedTokens: true
+            case .nextTokens: (dataset as? RunningText)?.offsets != .sequential
+            case .texts, .words, .spans: false
+            }
+        }
     }
 
     /// Tokens of all texts together, as they go into the network; 0 where samples are no texts.

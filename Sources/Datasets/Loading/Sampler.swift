@@ -2,7 +2,7 @@ import Tensors
 
 /// What to load: the samples of one step that fall to one rank.
 public struct BatchRequest: Equatable, Sendable {
-    public let epoch: Int
+    public var epoch: Int
     /// The step within the epoch.
     public let step: Int
     /// The position in the epoch of the first sample.

@@ -107,7 +107,7 @@ struct FeatureCache: Sendable {
             let encoder = JSONEncoder()
             encoder.outputFormatting = [.sortedKeys]
             add(String(decoding: try encoder.encode(transform), as: UTF8.self))
-            add("\(loader.brokenFiles.rawValue) \(transform.isRandom ? loader.seed : 0)")
+            add("\(loader.brokenFiles.rawValue) \(loader.isRandom ? loader.seed : 0)")
             for index in some {
                 do {
                     try loader.sample(at: index, epoch: 0, transform).values.withUnsafeBytes {
@@ -119,6 +119,7 @@ struct FeatureCache: Sendable {
             }
         case .texts(let input):
             add("\(input.tokenizer.digest()) \(input.length) \(input.stride) \(input.padding) \(input.labels.rawValue)")
+            add("\(loader.isRandom ? loader.seed : 0)")
             for index in some {
                 add("\(try loader.load(BatchRequest(epoch: 0, step: 0, indices: [index])).input.indices)")
             }
@@ -179,7 +180,11 @@ struct FeatureSource: BatchSource {
     }
 
     private func loadTexts(_ request: BatchRequest) throws -> Batch {
-        var batch = try loader.load(request)
+        // The text as it was cut and masked when its vectors were computed.
+        var kept = request
+        kept.epoch = request.epoch % variantCount
+        var batch = try loader.load(kept)
+        batch.epoch = request.epoch
         let width = cache.shape.reduce(1, *)
         let longest = cache.longestText == nil ? nil : batch.input.shape[1]
         batch.fields["features"] = try Tensor(

@@ -62,8 +62,12 @@ final class PhaseTrunk {
 
     private func fill() throws -> Bool {
         let names = Set(phase.streams.map(\.dataset)).sorted().filter { loop.data[$0] != nil }
-        let loaders = names.compactMap { loop.data[$0] } + [loop.validation].compactMap { $0 }
-        let caches = try zip(loaders, keys(of: loaders)).map { plan.cache(of: $0, key: $1, in: plan.folder ?? "") }
+        let learnt = names.compactMap { loop.data[$0] }
+        let loaders = learnt + [loop.validation].compactMap { $0 }
+        let variants = learnt.map(plan.variantsRead(of:)) + [[0]]
+        let caches = try zip(zip(loaders, variants), keys(of: loaders)).map { use, key in
+            plan.cache(of: use.0, key: key, variants: use.1, in: plan.folder ?? "")
+        }
         for (cache, loader) in zip(caches, loaders) {
             let outcome = try FeatureFiller(
                 cache: cache, loader: loader, collectives: loop.collectives, threads: loop.settings.dataThreads,

@@ -56,8 +56,8 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         precision = precisionFallback == nil ? settings.precision : .float32
         if precision == .int8, !settings.ranksShareFiles { throw TrunkError.cannotCalibrate(phase: phase.name) }
         let loaders = Set(phase.streams.map(\.dataset)).sorted().compactMap { data[$0] }
-        let all = loaders + [validation].compactMap { $0 }
-        (outputShape, longestText) = try Self.outputShape(of: network, stages, for: all)
+        let validations = [validation].compactMap { $0 }
+        (outputShape, longestText) = try Self.outputShape(of: network, stages, for: loaders + validations)
         let isRandom = loaders.contains { $0.isRandom }
         if isRandom { variants = settings.variants ?? 1 }
         let epochs = loaders.first.map { phase.epochs(samples: $0.dataset.count) } ?? 0
@@ -68,35 +68,43 @@ public struct TrunkPlan: Codable, Equatable, Sendable {
         }
         var impossible: String?
         if isRandom, settings.variants == nil {
-            impossible = "augmentation makes every image new in every epoch (trunk.variants: K keeps K of each)"
-        } else if loaders.contains(where: \.cutsAnew) {
-            impossible = "every epoch cuts running text in other places"
+            let anew =
+                longestText == nil
+                ? "augmentation makes every image new in every epoch" : "every epoch cuts or masks running text anew"
+            impossible = anew + " (trunk.variants: K keeps K of each)"
         } else if outputShape.isEmpty {
             impossible = "the images come in several sizes"
         } else if !settings.ranksShareFiles {
             impossible = "the ranks share no files (data.sharding: scatter)"
         }
-        if impossible == nil { cacheBytes = try all.reduce(0) { try $0 + bytes(of: $1) } }
         let draft = self
+        let uses: [(loader: BatchLoader, variants: [Int])] =
+            loaders.map { ($0, draft.variantsRead(of: $0)) } + validations.map { ($0, [0]) }
+        if impossible == nil {
+            cacheBytes = try uses.reduce(0) { try $0 + bytes(of: $1.loader, variants: $1.variants.count) }
+        }
         try decide(phase.name, folder, settings, impossible: impossible, isReadTwice: epochs > variants) {
-            try all.reduce(0) { sum, loader in
-                let key = try FeatureCache.key(network, draft, loader, calibrating: loaders.first)
-                return sum + draft.cache(of: loader, key: key, in: folder).bytesThere
+            try uses.reduce(0) { sum, use in
+                let key = try FeatureCache.key(network, draft, use.loader, calibrating: loaders.first)
+                return sum + draft.cache(of: use.loader, key: key, variants: use.variants, in: folder).bytesThere
             }
         }
     }
 
+    /// The variants of a training data set's samples that the phase reads. Validation always sees variant 0.
+    func variantsRead(of loader: BatchLoader) -> [Int] { loader.isRandom ? variantsRead : [0] }
+
     /// The cache of one data set's outputs.
-    func cache(of loader: BatchLoader, key: String, in folder: String) -> FeatureCache {
+    func cache(of loader: BatchLoader, key: String, variants: [Int], in folder: String) -> FeatureCache {
         FeatureCache(
             in: folder, key: key, count: loader.dataset.count, shape: outputShape, longestText: longestText,
-            variants: loader.isRandom ? variantsRead : [0])
+            variants: variants)
     }
 
     /// What the outputs for one data set take on disk.
-    private func bytes(of loader: BatchLoader) throws -> Int {
+    private func bytes(of loader: BatchLoader, variants: Int) throws -> Int {
         let rows = longestText == nil ? loader.dataset.count : try loader.tokenCount()
-        return 4 * outputShape.reduce(1, *) * rows * (loader.isRandom ? variantsRead.count : 1)
+        return 4 * outputShape.reduce(1, *) * rows * variants
     }
 
     private mutating func decide(
