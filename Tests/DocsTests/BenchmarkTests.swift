@@ -93,6 +93,14 @@ final class BenchmarkTests: XCTestCase {
             let seconds = [Double](repeating: round == 1 ? 1 : 20, count: epochs)
             lines.append(record(way, "pytorch", round, "new", ["epoch_seconds": seconds]))
         }
+        for (side, accuracies) in [
+            ("graft", [0.80, 0.82, 0.81]), ("graft-int8", [0.805, 0.825]), ("pytorch", [0.80, 0.84]),
+        ] {
+            for (seed, top1) in accuracies.enumerated() {
+                let result: [String: Any] = side == "pytorch" ? ["top1": top1] : ["last": ["top1": top1]]
+                lines.append(record("transfer/accuracy/\(seed)", side, 1, "new", result))
+            }
+        }
         let text = try lines.map {
             String(decoding: try JSONSerialization.data(withJSONObject: $0), as: UTF8.self)
         }.joined(separator: "\n")
@@ -110,8 +118,14 @@ final class BenchmarkTests: XCTestCase {
         XCTAssertEqual(
             try row("feature extraction"),
             ["feature extraction", "2", "10.0", "100.0", "**10.00** (1.00-19.00)", "12, not reached", "–"])
+        XCTAssertEqual(try row("Graft", "3"), ["Graft", "3", "80.0-82.0", "81.0 %"])
         let made = try String(contentsOf: page, encoding: .utf8)
-        for note in ["- VGG16: 2.00 of 2.5. ", "- VGG16, memory: 0.90 where", "- feature extraction: 10.00 of 12. "] {
+        for note in [
+            "- VGG16: 2.00 of 2.5. ", "- VGG16, memory: 0.90 where", "- feature extraction: 10.00 of 12. ",
+            "over 2 seeds, Graft to PyTorch: -1.0 points, standard error 1.0 (asked for: within 0.5)",
+            "over 2 seeds, int8 to float32: +0.5 points, standard error 0.0 (asked for: within 1)",
+            "- Accuracy of MobileNetV1 0.25, Graft to PyTorch: -1.0 points, 0.5 asked for",
+        ] {
             XCTAssertTrue(made.contains(note), "the page lacks '\(note)'")
         }
         XCTAssertTrue(made.contains("![") && made.contains("](performance.svg)"))

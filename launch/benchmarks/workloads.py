@@ -8,6 +8,11 @@ HERE = pathlib.Path(__file__).resolve().parent
 EPOCHS = 10
 # All epochs of the plain loop do the same work: PyTorch runs so many in the first round.
 PEER_EPOCHS = 3
+# Seeds of an accuracy, and of one whose two sides begin alike and differ in precision only. The standard error of the
+# difference of two means over the former is a fifth of a point.
+SEEDS, PAIRED_SEEDS = 60, 20
+# The folder of the run that leaves a ResNet-50 that knows something.
+PRE_TRAINED = "resnet50-pre-trained"
 
 PARTS = {
     "start-up": "seconds to the first finished step",
@@ -56,11 +61,11 @@ class Place:
         return [str(self.python), str(HERE / script), *map(str, arguments)]
 
     def train(self, recipe, run, *settings, ranks=1):
-        """`graft train`, one thread per rank, into a new folder of the round, RUN@ROUND, beside the records."""
+        """`graft train`, one thread per rank, into a new folder beside the records: RUN@ROUND is that of a round."""
         start = [str(ROOT / "launch" / "mpirun"), "-np", str(ranks)] if ranks > 1 else []
         more = [word for setting in settings for word in ("--set", setting)]
         recipe = str(ROOT / "launch" / "recipes" / recipe)
-        return [*start, str(self.graft), "train", recipe, "--output", f"{self.output}/runs/{run}@ROUND", *more]
+        return [*start, str(self.graft), "train", recipe, "--output", f"{self.output}/runs/{run}", *more]
 
 
 #       name, title, batch, steps, target and hope of the training step on one thread
@@ -139,7 +144,7 @@ def transfer(place):
         ]
         resolved = f"{place.output}/runs/{run}@ROUND/recipe.yaml"
         sides = {
-            "graft": place.train(recipe, run, *settings),
+            "graft": place.train(recipe, f"{run}@ROUND", *settings),
             "pytorch": place.peer("pytorch_train.py", resolved, "--learn", learning(name), "--epochs", "EPOCHS"),
         }
         yield Row("transfer", name, title, sides, "seconds", target, needs=[place.photographs()])
@@ -147,50 +152,57 @@ def transfer(place):
 
 
 def transfer_accuracies(place):
-    """Of classifiers on published networks, because random layers would leave nothing to compare."""
-    weights, needs = place.data / "weights", [place.photographs()]
-    recipe = "benchmark-feature-extraction.yaml"
-    for seed in range(20):
-        settings = [
-            f"data.train.path={place.photographs()}",
-            "data.validation.skip-per-class=50",
-            f"train.epochs={EPOCHS}",
-            "train.schedule=cosine",  # a constant rate leaves noise of some points in the last steps
-            f"run.seed={seed}",
-            "run.threads=1",
-            f"run.validate-every.epochs={EPOCHS}",
-        ]
-
-        def trained(name, *more):
-            run, trunk = f"{name}-{seed}", f"trunk.cache={place.output}/runs/{name}-trunk"
-            return {
-                "graft": place.train(recipe, run, *settings, *more, trunk),
-                "graft-int8": place.train(recipe, f"{run}-int8", *settings, *more, trunk, "trunk.precision=int8"),
-            }
-
-        path = weights / "imagenet-mobilenetv1-0.25-pytorch" / "mobilenetV1X0.25_pretrain.tar"
-        sides = trained(
-            "accuracy",
+    """Of classifiers on networks that know something, because random layers would leave nothing to compare."""
+    needs = [place.photographs()]
+    cifar10 = place.data / "cifar10"
+    settings = [f"data.{part}.path={cifar10 / name}" for part, name in [("train", "train"), ("validation", "test")]]
+    sides = {"graft": place.train("benchmark-pre-training.yaml", PRE_TRAINED, *settings, "run.threads=1")}
+    yield Row("transfer", "pre-training", "a ResNet-50 from nothing", sides, "seconds", rounds=1, needs=[cifar10])
+    weights = place.data / "weights"
+    mobilenet = weights / "imagenet-mobilenetv1-0.25-pytorch" / "mobilenetV1X0.25_pretrain.tar"
+    resnet20 = weights / "cifar10-resnet-pytorch" / "resnet20-12fca82f.th"
+    networks = {
+        "accuracy": [
             "model.architecture=mobilenet_v1",
             "model.variant=pytorch",
             "model.width=0.25",
-            f"model.weights={path}",
+            f"model.weights={mobilenet}",
             "data.image.resize=256",
             "data.image.mean=[0.485, 0.456, 0.406]",
             "data.image.standard-deviation=[0.229, 0.224, 0.225]",
-        )
-        resolved = f"{place.output}/runs/accuracy-{seed}@ROUND/recipe.yaml"
-        once = f"{place.output}/runs/features.pt"
-        sides["pytorch"] = place.peer(
-            "pytorch_train.py", resolved, "--learn", "fc", "--features-once", once, "--seed", seed
-        )
-        yield Row("transfer", f"accuracy/{seed}", f"seed {seed}", sides, rounds=1, needs=[path, *needs])
+        ],
+        "accuracy-resnet20": ["model.architecture=resnet20", f"model.weights={resnet20}", "data.image.size=64"],
+        "accuracy-resnet50": [f"model.weights={place.output}/runs/{PRE_TRAINED}/weights.h5", "data.image.size=64"],
+    }
+    files = {"accuracy": [mobilenet], "accuracy-resnet20": [resnet20], "accuracy-resnet50": [cifar10]}
+    for name, network in networks.items():
+        for seed in range(SEEDS if name == "accuracy" else PAIRED_SEEDS):
+            sides = classifiers(place, name, network, seed)
+            yield Row("transfer", f"{name}/{seed}", f"seed {seed}", sides, rounds=1, needs=[*files[name], *needs])
 
-        path = weights / "cifar10-resnet-pytorch" / "resnet20-12fca82f.th"
-        sides = trained(
-            "accuracy-resnet20", "model.architecture=resnet20", f"model.weights={path}", "data.image.size=64"
-        )
-        yield Row("transfer", f"accuracy-resnet20/{seed}", f"seed {seed}", sides, rounds=1, needs=[path, *needs])
+
+def classifiers(place, name, network, seed):
+    """New classifiers on frozen layers in float32 and 8 bits, and PyTorch's on MobileNetV1's."""
+    settings = [
+        *network,
+        f"data.train.path={place.photographs()}",
+        "data.validation.skip-per-class=50",
+        f"train.epochs={EPOCHS}",
+        "train.schedule=cosine",  # a constant rate leaves noise of some points in the last steps
+        f"run.seed={seed}",
+        "run.threads=1",
+        f"run.validate-every.epochs={EPOCHS}",
+        f"trunk.cache={place.output}/runs/{name}-trunk",
+    ]
+    recipe, run = "benchmark-feature-extraction.yaml", f"{name}-{seed}"
+    sides = {"graft": place.train(recipe, f"{run}@ROUND", *settings)}
+    if seed < PAIRED_SEEDS:
+        sides["graft-int8"] = place.train(recipe, f"{run}-int8@ROUND", *settings, "trunk.precision=int8")
+    if name == "accuracy":
+        resolved, once = f"{place.output}/runs/{run}@ROUND/recipe.yaml", f"{place.output}/runs/features.pt"
+        words = [resolved, "--learn", "fc", "--features-once", once, "--seed", seed]
+        sides["pytorch"] = place.peer("pytorch_train.py", *words)
+    return sides
 
 
 def large_photographs(place):
@@ -215,7 +227,7 @@ def io(place):
 def start_up(place):
     settings = [f"data.train.path={place.photographs()}", "run.threads=1"]
     sides = {
-        "graft": place.train("benchmark-start-up.yaml", "start-up", *settings),
+        "graft": place.train("benchmark-start-up.yaml", "start-up@ROUND", *settings),
         "pytorch": place.peer("pytorch_train.py", f"{place.output}/runs/start-up@ROUND/recipe.yaml"),
     }
     title = "MobileNetV1 0.25, 128 px, batch 32"
@@ -234,7 +246,7 @@ def start_up(place):
 def ranks(place):
     def run(count):
         settings = [f"data.train={place.photographs()}", f"train.batch={8 * count}", "run.threads=1"]
-        return place.train("benchmark-resnet50.yaml", f"ranks-{count}", *settings, ranks=count)
+        return place.train("benchmark-resnet50.yaml", f"ranks-{count}@ROUND", *settings, ranks=count)
 
     words = step("resnet50", 8, 1, 5)
     sides = {
@@ -273,7 +285,7 @@ def accuracy(place):
             f"run.seed={seed}",
             "run.threads=1",
         ]
-        sides = {"graft": place.train("sign-language-digits.yaml", f"signs-{seed}", *settings, ranks=2)}
+        sides = {"graft": place.train("sign-language-digits.yaml", f"signs-{seed}@ROUND", *settings, ranks=2)}
         title = f"sign-language digits, MobileNetV1 0.25 from Keras, 2 ranks, seed {seed}"
         yield Row("accuracy", f"signs/{seed}", title, sides, rounds=1, needs=[keras, place.photographs()])
 
