@@ -130,6 +130,11 @@ final class ProgressPrinter {
                     + "\(Output.grouped(phase.steps)) steps of \(phase.batch), "
                     + "\(bytes(phase.bytesPerAllReduce)) per all-reduce, "
                     + "about \(bytes(phase.memoryBytesPerRank)) of memory per rank")
+            if phase.batch > overview.trainingSamples {
+                lines.append(
+                    "batch        \(phase.batch), more than there are samples: a step takes all "
+                        + "\(Output.grouped(overview.trainingSamples))")
+            }
             if let text = TrunkText.planned(phase.trunk) { lines.append("trunk        \(text)") }
         }
         return lines.joined(separator: "\n")

@@ -55,6 +55,9 @@ final class TrainTests: CommandTestCase {
         ] {
             XCTAssertTrue(outcome.output.contains(line), "no \"\(line)\" in:\n\(outcome.output)")
         }
+        XCTAssertFalse(outcome.output.contains("more than there are"), outcome.output)
+        let large = try graft("train", "recipe.yaml", "--dry-run", "--set", "train.batch=13").output
+        XCTAssertTrue(large.contains("batch        13, more than there are samples: a step takes all 12"), large)
         let answer = try object(graft("train", "recipe.yaml", "--dry-run", "--json"))
         XCTAssertEqual(answer["parameters"] as? Int, 269_202)
         XCTAssertEqual(answer["training_samples"] as? Int, 12)

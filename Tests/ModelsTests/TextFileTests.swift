@@ -48,8 +48,8 @@ final class TextFileTests: XCTestCase {
                     XCTAssertEqual(copy.architecture, network.architecture)
                     XCTAssertEqual(report.count(.loaded), report.entries.count, report.description)
                     assertSame(network, copy)
-                    // BertModel is read as `embedding`.
-                    guard variant != "mean-embedding" else { continue }
+                    // BertModel is read as `embedding`, and a classifier without a pooler as that of tokens.
+                    guard !variant.hasPrefix("mean-") else { continue }
                     let foreign = try WeightLoader.network(from: file(network), path: "model.safetensors").network
                     XCTAssertEqual(foreign.architecture, network.architecture)
                     assertSame(network, foreign)

@@ -117,9 +117,11 @@ class Report:
         if not newest:
             return []
         at = newest["machine"]
-        used = [
-            record for row in self.rows for side in self.records.by_side(row.key).values() for record in side.values()
-        ]
+        measured = {
+            row.key: [record for side in self.records.by_side(row.key).values() for record in side.values()]
+            for row in self.rows
+        }
+        used = [record for records in measured.values() for record in records]
         ours = [record["result"] for record in used if "matrix_product_gflops_one_thread" in record["result"]]
         peaks = [result["matrix_product_gflops_one_thread"] for result in ours]
         kernels = {result["openblas_kernel"] for result in ours if "openblas_kernel" in result}
@@ -132,11 +134,15 @@ class Report:
         if peaks:
             peak = f"{min(peaks):.0f}-{max(peaks):.0f} GFLOP/s, median {statistics.median(peaks):.0f}"
             lines.append(("matrix products, one thread", f"{peak}; OpenBLAS {', '.join(sorted(kernels))}"))
-        if others := {record["build"] for record in used} - {newest["build"]}:
-            rows = [
-                row.key for row in self.rows if any(line["build"] in others for line in self.records.of(row.key)[-1:])
-            ]
-            lines.append(("rows of other builds", f"{', '.join(rows)} ({', '.join(sorted(others))})"))
+        builds = {key: records[0]["build"] for key, records in measured.items() if records}
+        for build in sorted({*builds.values()} - {newest["build"]}):
+            commit = next((line["machine"]["commit"] for line in self.records.lines if line.get("build") == build), "?")
+            rows = []
+            for part in workloads.PARTS:
+                keys = [key for key in builds if key.startswith(part + "/")]
+                theirs = [re.sub(r"/\d+$", "", key) for key in keys if builds[key] == build]
+                rows += [part] if len(theirs) == len(keys) > 0 else dict.fromkeys(theirs)
+            lines.append((f"Graft {commit}, build {build}", f"measured {', '.join(rows)}"))
         return table(["", ""], [list(line) for line in lines])
 
     def training(self):

@@ -5,6 +5,7 @@
 //   https://arxiv.org/abs/1908.08962; the embeddings: Reimers and Gurevych 2019, https://arxiv.org/abs/1908.10084
 // Variants: post-norm blocks, exact GELU, ε 1e-12 or another, dropout 0.1 everywhere (none in the embedding variants), and
 //   `sequence-classification`: tanh pooler over the first token, linear classifier (BertForSequenceClassification);
+//   `mean-classification`: a linear classifier over the mean of all tokens, which transformers has not;
 //   `token-classification`: linear classifier over every token (BertForTokenClassification);
 //   `question-answering`: two logits a token (BertForQuestionAnswering);
 //   `masked-language-model`: transform, then the word embedding as decoder (BertForMaskedLM);
@@ -167,11 +168,12 @@ public enum BERT {
         case .maskedLanguageModel:
             let predictions = scope / "cls" / "predictions"
             return finished(maskedTokenHead(predictions, embeddings.words.weight, size, epsilon: epsilon), "cls")
-        case .embedding, .meanEmbedding:
+        case .embedding, .meanEmbedding, .meanClassification:
             stages.append(
                 Stage(
                     name: "pooling", parameterPrefixes: [], module: MeanPooling(hasUnitLength: task == .embedding)))
-            return finished(Sequential([]), "embedding")
+            guard task == .meanClassification else { return finished(Sequential([]), "embedding") }
+            return finished(classifier(), "classifier")
         }
     }
 

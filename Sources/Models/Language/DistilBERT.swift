@@ -5,6 +5,7 @@
 // Variants: BERT's blocks, exact GELU, ε 1e-12, dropout 0.1 (none in the embedding variants), and
 //   `sequence-classification`: a map with ReLU over the first token, dropout 0.2, a linear classifier
 //   (DistilBertForSequenceClassification);
+//   `mean-classification`: a linear classifier over the mean of all tokens, which transformers has not;
 //   `token-classification`: linear classifier over every token (DistilBertForTokenClassification);
 //   `question-answering`: two logits a token, dropout 0.1 before them (DistilBertForQuestionAnswering);
 //   `masked-language-model`: transform, then the word embedding as decoder (DistilBertForMaskedLM);
@@ -145,11 +146,12 @@ public enum DistilBERT {
                 norm: LayerNorm(scope / "vocab_layer_norm", width: size.width, epsilon: epsilon),
                 weight: embeddings.words.weight, bias: bias)
             return finished(head, "vocab_*")
-        case .embedding, .meanEmbedding:
+        case .embedding, .meanEmbedding, .meanClassification:
             stages.append(
                 Stage(
                     name: "pooling", parameterPrefixes: [], module: MeanPooling(hasUnitLength: task == .embedding)))
-            return finished(Sequential([]), "embedding")
+            guard task == .meanClassification else { return finished(Sequential([]), "embedding") }
+            return finished(head("classifier", architecture.classes, dropout: dropout), "classifier")
         }
     }
 

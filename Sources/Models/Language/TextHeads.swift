@@ -5,6 +5,9 @@ import Tensors
 public enum EncoderTask: String, CaseIterable, Sendable {
     /// One class for a sequence.
     case sequenceClassification = "sequence-classification"
+    /// One class for a sequence, from the mean over all tokens but padding: for encoders that were trained to embed
+    /// sentences, of which the first token says little. transformers has no class for it.
+    case meanClassification = "mean-classification"
     /// A class for every token.
     case tokenClassification = "token-classification"
     /// Where in a text the answer to a question begins and ends.
@@ -18,7 +21,7 @@ public enum EncoderTask: String, CaseIterable, Sendable {
 
     var output: OutputKind {
         switch self {
-        case .sequenceClassification: .classes
+        case .sequenceClassification, .meanClassification: .classes
         case .tokenClassification: .tokenClasses
         case .questionAnswering: .spans
         case .maskedLanguageModel: .maskedTokens
@@ -29,7 +32,7 @@ public enum EncoderTask: String, CaseIterable, Sendable {
     /// Outputs where nobody says how many.
     func classes(_ size: TransformerSize) -> Int {
         switch self {
-        case .sequenceClassification, .tokenClassification, .questionAnswering: 2
+        case .sequenceClassification, .meanClassification, .tokenClassification, .questionAnswering: 2
         case .maskedLanguageModel: size.vocabulary
         case .embedding, .meanEmbedding: size.width
         }

@@ -54,6 +54,11 @@ def encoder(config, names, prefix, extra):
     model = built("token-classification")
     output = model(**inputs, labels=token_classes)
     cases["token-classification"] = case(model, output.logits, output.loss)
+    # The same names without a pooler, on the mean of what the encoder gives.
+    model = built("token-classification")
+    states = getattr(model, prefix.rstrip("."))(**inputs).last_hidden_state
+    logits = model.classifier((states * mask[..., None]).sum(1) / mask.sum(1, keepdim=True))
+    cases["mean-classification"] = case(model, logits, F.cross_entropy(logits, classes))
     config.num_labels = 2
     model = built("question-answering")
     output = model(**inputs)
