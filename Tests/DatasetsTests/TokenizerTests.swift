@@ -209,6 +209,35 @@ final class TokenizerTests: XCTestCase {
         XCTAssertEqual(try tokenizer.encode("a<new>a").tokens, [2, 6, 10, 6, 3])
     }
 
+    /// Folders from before `added_tokens_decoder`: the tokens that transformers 5.23 finds in the same files.
+    func testOldFoldersOfAddedTokens() throws {
+        let folder = try scratchFolder(self)
+        func write(_ text: String, _ name: String) throws {
+            try Data(text.utf8).write(to: folder.appendingPathComponent(name))
+        }
+        try write("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nnew\n##er\n<fill>\n", "vocab.txt")
+        try write(#"{"do_lower_case": true}"#, "tokenizer_config.json")
+        try write(#"{"pad_token": "<fill>", "additional_special_tokens": ["<S>"]}"#, "special_tokens_map.json")
+        try write(#"{"<S>": 9, "Newer": 10}"#, "added_tokens.json")
+        let tokenizer = try Tokenizer(folder: folder.path)
+        XCTAssertEqual(tokenizer.paddingToken, 8)
+        XCTAssertEqual(tokenizer.vocabularyCount, 11)
+        XCTAssertEqual(try tokenizer.encode("a <S> newer NEWER <s>").tokens, [2, 5, 9, 10, 10, 9, 3])
+        XCTAssertFalse(tokenizer.isSpecial(9))
+        // One that is special is taken as it is written, not in normalised text.
+        try write(#"{"pad_token": "<fill>", "mask_token": "<S>"}"#, "special_tokens_map.json")
+        let masking = try Tokenizer(folder: folder.path)
+        XCTAssertEqual(try masking.encode("a <S> newer").tokens, [2, 5, 9, 10, 3])
+        XCTAssertNotEqual(try masking.encode("<s>").tokens, [2, 9, 3])
+        XCTAssertTrue(masking.isSpecial(9))
+        XCTAssertEqual(masking.maskToken, 9)
+        try write(#"{"<S>": "nine"}"#, "added_tokens.json")
+        XCTAssertThrowsError(try Tokenizer(folder: folder.path)) {
+            XCTAssertTrue("\($0)".contains("added_tokens.json: "), "\($0)")
+            XCTAssertTrue("\($0)".contains("'<S>' has the number \"nine\""), "\($0)")
+        }
+    }
+
     func testPadding() throws {
         let tokenizer = try TokenizerReference.load().tokenizer("uncased")
         let padding = try XCTUnwrap(tokenizer.paddingToken)

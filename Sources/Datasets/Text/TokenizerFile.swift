@@ -33,6 +33,7 @@ struct TokenizerFile {
             try refuse(settings, settingsPath, "of vocab.json and merges.txt, GPT-2's can be read") { name in
                 !["GPT2", "CodeGen", "PreTrained", "Tokenizers"].contains { name.hasPrefix($0) }
             }
+            settings = try VocabularyFiles.settings(settings, beside: beside)
             json = try VocabularyFiles.bytePair(
                 vocabulary: beside.appendingPathComponent("vocab.json").path,
                 merges: beside.appendingPathComponent("merges.txt").path, settings: settings)
@@ -40,6 +41,7 @@ struct TokenizerFile {
             try refuse(settings, settingsPath, "of vocab.txt, BERT's can be read") { name in
                 ["BertJapanese", "Funnel", "MPNet", "Splinter", "Tapas"].contains { name.hasPrefix($0) }
             }
+            settings = try VocabularyFiles.settings(settings, beside: beside)
             json = try VocabularyFiles.wordPiece(vocabulary: path, settings: settings)
         default:
             return TokenizerFile(path: path, json: try bytes(path), settings: settings)

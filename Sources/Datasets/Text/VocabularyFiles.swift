@@ -82,6 +82,42 @@ enum VocabularyFiles {
         ]
     }
 
+    /// `tokenizer_config.json`, and from before it listed added tokens what lies beside it, put together as Hugging Face
+    /// does: `special_tokens_map.json` says more of special tokens, `added_tokens.json` has the numbers of added ones.
+    ///
+    /// - Throws: `DatasetError` where a file cannot be read or is not of this form.
+    static func settings(_ settings: JSONText?, beside folder: URL) throws -> JSONText? {
+        guard settings?["added_tokens_decoder"] == nil else { return settings }
+        func members(_ name: String) throws -> [(name: [UInt8], value: JSONText)] {
+            let path = folder.appendingPathComponent(name).path
+            guard FileManager.default.fileExists(atPath: path) else { return [] }
+            let file = try JSONText(parsing: TokenizerFile.bytes(path), path: path)
+            guard let members = file.members else {
+                throw DatasetError.damaged(path: path, reason: "not an object of tokens")
+            }
+            return members
+        }
+        var whole = (settings?.members ?? []) + (try members("special_tokens_map.json"))
+        // As transformers 5 has it: those of `additional_special_tokens` are added like any other.
+        let special = Set(
+            whole.filter { $0.name.suffix(6) == Array("_token".utf8) || $0.name == Array("extra_special_tokens".utf8) }
+                .flatMap { $0.value.list ?? [$0.value] }.compactMap(TokenizerFile.content))
+        let added = try members("added_tokens.json").map { content, number -> (name: [UInt8], value: JSONText) in
+            guard let id = number.token else {
+                throw DatasetError.damaged(
+                    path: folder.appendingPathComponent("added_tokens.json").path,
+                    reason: "'\(String(decoding: content, as: UTF8.self))' has the number \(number.excerpt)")
+            }
+            let isSpecial = special.contains(content)
+            return (
+                Array("\(id)".utf8),
+                ["content": .text(content), "normalized": .flag(!isSpecial), "special": .flag(isSpecial)]
+            )
+        }
+        if !added.isEmpty { whole.append((Array("added_tokens_decoder".utf8), .object(added))) }
+        return whole.isEmpty ? settings : .object(whole)
+    }
+
     /// Special tokens that are in the vocabulary, and what `added_tokens_decoder` of the settings lists.
     private static func addedTokens(_ special: [[UInt8]], _ ids: [[UInt8]: Int], _ settings: JSONText?) -> JSONText {
         var entries: [Int: JSONText] = [:]
