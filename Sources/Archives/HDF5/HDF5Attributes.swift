@@ -110,16 +110,23 @@ enum HDF5Text {
                 throw ArchiveError.mismatch(path: path, name: name, expected: "text", actual: "not text")
             }
             if H5Tis_variable_str(type.id) > 0 {
-                return try readVariable(type: type, space: space, count: count, transfer)
+                return try readVariable(
+                    type: type, space: space, count: count, path: path, name: name, transfer)
             }
             return try readFixed(type: type, count: count, path: path, name: name, transfer)
         }
     }
 
     private static func readVariable(
-        type: HDF5Handle, space: HDF5Handle, count: Int,
+        type: HDF5Handle, space: HDF5Handle, count: Int, path: String, name: String,
         _ transfer: (hid_t, UnsafeMutableRawPointer) throws -> Void
     ) throws -> [String] {
+        // Characters of damaged files may have megabytes each, and libhdf5 makes room for so much.
+        let character = try HDF5Handle("H5Tget_super", path, closedBy: H5Tclose) { H5Tget_super(type.id) }
+        guard H5Tget_size(character.id) == 1 else {
+            throw ArchiveError.damaged(
+                path: path, format: "HDF5", reason: "\(name) claims characters of \(H5Tget_size(character.id)) bytes")
+        }
         let memoryType = try HDF5Handle("H5Tcopy", "", closedBy: H5Tclose) { H5Tcopy(type.id) }
         var pointers = [UnsafeMutablePointer<CChar>?](repeating: nil, count: count)
         return try pointers.withUnsafeMutableBytes { bytes in
@@ -138,7 +145,9 @@ enum HDF5Text {
     ) throws -> [String] {
         let length = H5Tget_size(type.id)
         let (total, overflow) = length.multipliedReportingOverflow(by: count)
-        guard !overflow, length > 0, total <= 1 << 30 else {
+        // Where filters have made texts smaller, then at most about a thousandfold.
+        let room = (1 << 20) + 1_024 * ((try? FileBytes.size(path)) ?? 0)
+        guard !overflow, length > 0, total <= room else {
             throw ArchiveError.damaged(
                 path: path, format: "HDF5", reason: "\(name) claims \(count) texts of \(length) bytes")
         }

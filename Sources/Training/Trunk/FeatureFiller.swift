@@ -179,11 +179,11 @@ struct FeatureFiller {
 
         private func startFile(_ part: FeatureCache.Part) {
             let (cache, samples) = (filler.cache, filler.cache.samples(of: part))
+            let isText = cache.longestText != nil
             begin = Date()
             header = FeatureFile.Header(
                 key: cache.key, variant: part.variant, first: samples.lowerBound, end: samples.upperBound,
-                shape: cache.shape, lengths: cache.longestText == nil ? nil : [])
-            let isText = cache.longestText != nil
+                shape: cache.shape, lengths: isText ? [] : nil)
             values = isText ? [] : [Float](repeating: 0, count: samples.count * cache.shape.reduce(1, *))
         }
 
