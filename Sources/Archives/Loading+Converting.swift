@@ -41,7 +41,8 @@ extension WeightLoader {
         try matching.throwIfNotFinite(path: path)
         let (report, beside) = (matching.report, matching.beside)
         _ = consume matching
-        let names = renamed(weights)
+        // A name goes back with the shape it came with only: a reader that knows it expects that one.
+        let names = report.count(.reshaped) == 0 ? renamed(weights) : [:]
         file.format = .graftHDF5
         file.tensors = []
         var found = (consume weights).tensors

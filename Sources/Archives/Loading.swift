@@ -130,8 +130,11 @@ struct Matching {
             }
             return
         }
-        let flattened = tensor.shape.count == 4 && shape.count == 2 && tensor.shape[2...] == [1, 1]
-        guard tensor.shape == shape || (flattened && Array(tensor.shape[..<2]) == shape) else {
+        // A convolution that covers its whole input, O×C×H×W, is a linear layer O×(C·H·W) behind a flattening.
+        let flattened =
+            tensor.shape.count == 4 && shape.count == 2 && tensor.shape[0] == shape[0]
+            && tensor.shape[1...].reduce(1, *) == shape[1]
+        guard tensor.shape == shape || flattened else {
             misshapen.append(.init(path: path, expected: shape, actual: tensor.shape))
             return
         }

@@ -7,9 +7,11 @@
 //   any input of 32 pixels or more works (Keras flattens what there is: its classifier fits images of 224 pixels only, where
 //   the pooling does nothing).
 // Weight names: torchvision's — features.0, features.2, … (convolutions; with batch norm features.1, features.4, …
-//   are norms), classifier.0, classifier.3, classifier.6.
-// Checked against: torchvision (all depths) and Keras (16 and 19 layers), each filled by a formula — logits (torchvision's
-//   at two input sizes) and every gradient (Tests/ModelsTests/Reference).
+//   are norms), classifier.0, classifier.3, classifier.6. timm's are read too: pre_logits.fc1 and pre_logits.fc2, which are
+//   convolutions there (7×7 and 1×1), and head.fc. (Of images larger than 224 pixels timm averages the features of all
+//   7×7 windows instead of pooling the image to one.)
+// Checked against: torchvision (all depths), timm (11 with batch norm, 16) and Keras (16 and 19 layers), each filled by a
+//   formula — logits (but Keras's at two input sizes) and every gradient (Tests/ModelsTests/Reference).
 
 import Layers
 import Tensors
@@ -32,7 +34,7 @@ extension Family {
                 kerasLayers: variants.contains(.keras) ? VGG.kerasLayers(depth) : nil,
                 build: { VGG.network($0, depth, variant, normalizes: normalizes, seed: $1) })
         },
-        recognise: { VGG.recognise($0) })
+        recognise: { VGG.recognise($0) }, nameMaps: [VGG.timm])
 }
 
 public enum VGG {
@@ -156,6 +158,14 @@ public enum VGG {
         return ConvolutionBatchNorm(
             convolution: convolution, normalization: features / (index + 1), activation: activation)
     }
+
+    /// timm: the classifier has other names, and convolutions for linear layers.
+    static let timm = NameMap(
+        "timm",
+        prefixes: [
+            ("features.", "features."), ("pre_logits.fc1.", "classifier.0."), ("pre_logits.fc2.", "classifier.3."),
+            ("head.fc.", "classifier.6."),
+        ])
 
     /// keras.applications: block1_conv1 is features.0, fc1 and fc2 the hidden layers. Keras flattens H×W×C.
     static func kerasLayers(_ depth: Depth) -> [KerasLayer] {

@@ -2,7 +2,8 @@
 
 The gradient of ReLU jumps at 0. Of a million values a few lie nearer to 0 than float32 rounds, and one that changes sides
 in a layer of n values moves gradients by about 1/sqrt(n) of their size: by thousandths in deep networks, whoever
-computes them. So images are drawn until the nearest value is far enough away.
+computes them. So images are drawn until the nearest value is far enough away; large ones repeat a tile, so that there are
+fewer different values.
 """
 import math
 
@@ -15,6 +16,9 @@ from formula import images
 # float32 rounds values by 3e-7 (ResNet-18) to 7e-7 (ResNet-152) of the same, in the root mean square.
 ENOUGH = 2e-6
 TRIES = 30
+# Of large images one try takes long.
+TRIES_OF_TILES = 5
+TILE = 32
 
 
 class Kinks(TorchDispatchMode):
@@ -50,11 +54,11 @@ def lead(x, size, stride=(), padding=(0, 0)):
     return torch.where(first > second, first - second, math.inf)
 
 
-def clear_images(run, size, tile=None):
-    """The name by which the formula gives the first images that are clear of kinks, or the clearest of TRIES, and how far
+def clear_images(run, size, tile=None, tries=TRIES):
+    """The name by which the formula gives the first images that are clear of kinks, or the clearest of `tries`, and how far
     from a kink the nearest value is."""
     best = (0.0, "")
-    for seed in range(TRIES):
+    for seed in range(tries):
         name = f"input{tile or size}.{seed}"
         with torch.no_grad(), Kinks() as kinks:
             run(images(name, size, tile))

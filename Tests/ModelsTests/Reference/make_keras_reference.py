@@ -5,8 +5,7 @@
 Without names all networks are made anew, otherwise those. Arrays are filled by a formula of Keras's own names
 (`conv2d_3/kernel`) in Keras's layouts, so that the tests put them into place by their tables of Keras's layers. Otherwise
 as make_vision_reference.py: float64, evaluation mode, two images of ten classes; gradients in the order of the layers and
-of their weights. VGG, whose classifier fits 224 pixels only, has images that repeat a tile for its gradients, so that
-there are fewer different values.
+of their weights, at two sizes; of VGG, whose classifier fits 224 pixels only, at that one.
 
 `layers` holds, of each network as published, the SHA-256 of the lines `name:class` of all layers with weights, how many
 there are, and how many numbers they hold.
@@ -25,12 +24,11 @@ from keras import applications as ka
 from keras import layers as kl
 
 from formula import images, numbers, summary, uniform
-from kinks import clear_images
+from kinks import TILE, TRIES, TRIES_OF_TILES, clear_images
 
 keras.config.set_floatx("float64")
 FILE = Path(__file__).parent / "keras.json"
 WIDTHS = [n / 100 for n in range(7, 200, 7)]
-TILE = 32
 
 
 def resnet8(input_shape, classes, **_):
@@ -50,21 +48,23 @@ def resnet8(input_shape, classes, **_):
 
 
 def networks():
-    """Key of the tests -> (how to make it, native size, another size or None, size for gradients)."""
-    all = {"resnet8-keras": (resnet8, 32, 41, 33)}
+    """Key of the tests -> (how to make it, native size, another size or None, sizes for gradients)."""
+    all = {"resnet8-keras": (resnet8, 32, 41, (33, 32))}
     for depth in (50, 101, 152):
-        all[f"resnet{depth}-keras"] = (getattr(ka, f"ResNet{depth}"), 224, 97, 33)
-        all[f"resnet{depth}_v2-keras"] = (getattr(ka, f"ResNet{depth}V2"), 224, 97, 33)
+        sizes = (33, 224 if depth == 50 else 32)
+        all[f"resnet{depth}-keras"] = (getattr(ka, f"ResNet{depth}"), 224, 97, sizes)
+        all[f"resnet{depth}_v2-keras"] = (getattr(ka, f"ResNet{depth}V2"), 224, 97, sizes)
     for depth in (16, 19):
-        all[f"vgg{depth}-keras"] = (getattr(ka, f"VGG{depth}"), 224, None, 224)
-    all["inception_v3-keras"] = (ka.InceptionV3, 299, 128, 75)
-    all["inception_resnet_v2-keras"] = (ka.InceptionResNetV2, 299, 128, 75)
+        all[f"vgg{depth}-keras"] = (getattr(ka, f"VGG{depth}"), 224, None, (224,))
+    all["inception_v3-keras"] = (ka.InceptionV3, 299, 128, (75, 80))
+    all["inception_resnet_v2-keras"] = (ka.InceptionResNetV2, 299, 128, (75, 80))
     for name, make, widths in (
             ("mobilenet_v1", ka.MobileNet, (1, 0.25, 0.5, 0.75)),
             ("mobilenet_v2", ka.MobileNetV2, (1, 0.35, 0.5, 0.75, 1.3, 1.4))):
         for width in widths:
             key = name if width == 1 else f"{name}_{width}"
-            all[f"{key}-keras"] = (lambda m=make, w=width, **k: m(alpha=w, **k), 224, 97, 33)
+            sizes = (33, 224 if width == min(widths) else 32)
+            all[f"{key}-keras"] = (lambda m=make, w=width, **k: m(alpha=w, **k), 224, 97, sizes)
     return all
 
 
@@ -108,21 +108,26 @@ def run(model, images):
     return model(images.permute(0, 2, 3, 1).contiguous(), training=False).reshape(2, 10)
 
 
-def computed(make, native, other, small):
-    result = {"logits": {}}
+def computed(make, native, other, sizes):
+    logits = {}
     for size in [native] + ([other] if other else []):
         model = filled(build(make, size, 10))
         with torch.no_grad():
-            result["logits"][str(size)] = numbers(run(model, images(f"input{size}", size)))
-    model = filled(build(make, small, 10))
-    tile = TILE if small == native else None
-    result["input"], distance = clear_images(lambda x: run(model, x), small, tile)
-    loss = F.cross_entropy(run(model, images(result["input"], small, tile)), torch.tensor([1, 3]))
+            logits[str(size)] = numbers(run(model, images(f"input{size}", size)))
+    tries = TRIES_OF_TILES if native in sizes[1:] else TRIES
+    return {"logits": logits, "passes": [backward(make, size, native, tries) for size in sizes]}
+
+
+def backward(make, size, native, tries):
+    model = filled(build(make, size, 10))
+    tile = TILE if size == native > TILE else None
+    name, distance = clear_images(lambda x: run(model, x), size, tile, tries if tile else TRIES)
+    loss = F.cross_entropy(run(model, images(name, size, tile)), torch.tensor([1, 3]))
     loss.backward()
-    print(f"{result['input']}, {distance:.1e} from a kink", end=" ", flush=True)
-    result |= {"size": small, "loss": loss.item()} | ({"tile": tile} if tile else {})
-    result["gradients"] = [summary(v.value.grad) for _, v in variables(model) if v.trainable]
-    return result
+    print(f"{name}, {distance:.1e} from a kink", end=" ", flush=True)
+    result = {"input": name, "size": size} | ({"tile": tile} if tile else {})
+    gradients = [summary(v.value.grad) for _, v in variables(model) if v.trainable]
+    return result | {"loss": loss.item(), "gradients": gradients}
 
 
 def channels():
@@ -159,4 +164,5 @@ def main():
         FILE.write_text(json.dumps(reference, separators=(",", ":")) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()
