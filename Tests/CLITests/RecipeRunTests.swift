@@ -22,6 +22,7 @@ final class RecipeRunTests: CommandTestCase {
 
     /// What a recipe needs for so few steps.
     private func settings(_ name: String) -> [String] {
+        if name == "benchmark-pre-training" { return ["train.schedule=cosine", "data.validation.first-per-class=5"] }
         if name.hasPrefix("benchmark") { return ["data.image.size=64"] }
         if name.hasPrefix("squad") {
             return ["train.schedule=linear", "data.validation.first-per-class=5", "data.text.length=256"]

@@ -138,7 +138,7 @@ final class HuggingFaceConfigTests: XCTestCase {
     /// What is written is read as the same network.
     func testWrittenConfigurations() throws {
         for family in ["bert", "distilbert", "gpt2"] {
-            for variant in try Architecture(named: family).variants where variant != "mean-embedding" {
+            for variant in try Architecture(named: family).variants where !variant.hasPrefix("mean-") {
                 for dropout in [nil, 0, 0.25] as [Float?] {
                     for original in [
                         try SmallText.architecture(family, variant, dropout: dropout),
@@ -156,6 +156,10 @@ final class HuggingFaceConfigTests: XCTestCase {
                     }
                 }
             }
+        }
+        XCTAssertThrowsError(try Architecture(named: "bert_base", variant: "mean-classification").huggingFaceConfig()) {
+            XCTAssertEqual(
+                "\($0)", "bert_base (mean-classification): Hugging Face's transformers has no config.json for it")
         }
         let named = try SmallText.architecture("bert", "sequence-classification")
             .huggingFaceConfig(classNames: ["bad", "middling", "good"])
