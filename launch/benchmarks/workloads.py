@@ -9,7 +9,7 @@ EPOCHS = 10
 # All epochs of the plain loop do the same work: PyTorch runs so many in the first round.
 PEER_EPOCHS = 3
 # Seeds of an accuracy, and of one whose two sides begin alike and differ in precision only. The standard error of the
-# difference of two means over the former is a fifth of a point.
+# difference of two means over the former was a tenth of a point.
 SEEDS, PAIRED_SEEDS = 60, 20
 # The folder of the run that leaves a ResNet-50 that knows something.
 PRE_TRAINED = "resnet50-pre-trained"
